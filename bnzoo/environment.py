@@ -1,0 +1,39 @@
+"""What a result depends on besides its configuration: versions and the machine."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("bnzoo", "tensorflow", "keras", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Return the installed versions of Python and the packages that decide about numbers."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def machine() -> dict[str, str | int]:
+    """Return processor, usable cores and operating system."""
+    return {"cpu": _cpu_name(), "cores": _usable_cores(), "system": platform.system()}
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

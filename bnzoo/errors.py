@@ -1,0 +1,25 @@
+"""The one exception for what a person typed wrong, and the words that help to mend it."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Bad input: the message says what was received, what was expected and what to do.
+
+    The command line prints it without a traceback and exits with code 2.
+    """
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Name the known words close to `name`.
+
+    Args:
+        name: the word as the user typed it.
+        known: the words that would have been accepted.
+
+    Returns:
+        `"Did you mean 'three_conv'?"`, or `""` when nothing is close.
+    """
+    close = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(repr(word) for word in close)}?" if close else ""
