@@ -1,0 +1,85 @@
+"""YAML as people mean it: `3e-4` is a number, `on` is a word, a key stands once."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bnzoo.errors import InputError
+
+_FLOAT = re.compile(
+    r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*(?:[eE][-+]?[0-9]+)|[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*"
+    r"(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML follows YAML 1.1, where `1e-3` is a string and `on` is true; this is YAML 1.2."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), list("tTfF")
+)
+
+
+def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict:
+    seen = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in seen:
+            line = key_node.start_mark.line + 1
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {key!r} stands twice (line {line}); keep one", None
+            )
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the plain Python value of a YAML text.
+
+    Raises:
+        yaml.YAMLError: the text is no YAML, or a mapping names a key twice.
+    """
+    return yaml.load(text, Loader=_Loader)
+
+
+def read_yaml(path: Path) -> dict:
+    """Return the mapping that a YAML file holds.
+
+    Raises:
+        InputError: there is no such file, or it is no YAML, or no mapping.
+    """
+    try:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: no such file. `bnzoo configs` lists starter configs, and "
+            f"`bnzoo configs NAME > {path}` writes one."
+        ) from None
+    except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: expected a readable YAML file in UTF-8, got: {error}. "
+            "Name the config file itself."
+        ) from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path}: expected a mapping with the sections data, model and train, "
+            f"got {type(content).__name__}. `bnzoo configs` lists examples."
+        )
+    return content

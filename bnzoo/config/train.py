@@ -1,0 +1,174 @@
+"""How a model is trained: optimizer, schedule, precision, stopping, what is recorded."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from bnzoo.config.base import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+)
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Optimizer(Section):
+    """What every optimizer takes; names and defaults are Keras' own.
+
+    learning_rate: step size; 0.001 is the rate of the published recipes.
+    weight_decay: decoupled weight decay per step, or None.
+    global_clipnorm: largest norm of the gradient over all weights, or None.
+    """
+
+    learning_rate: PositiveFloat = 0.001
+    weight_decay: NonNegativeFloat | None = None
+    global_clipnorm: PositiveFloat | None = None
+
+
+class SGD(_Optimizer):
+    """Stochastic gradient descent (`keras.optimizers.SGD`)."""
+
+    name: Literal["sgd"] = "sgd"
+    momentum: Share = 0.0
+    nesterov: bool = False
+
+
+class _Adam(_Optimizer):
+    beta_1: Share = 0.9
+    beta_2: Share = 0.999
+    epsilon: PositiveFloat = 1e-7
+
+
+class Adam(_Adam):
+    """Adam (`keras.optimizers.Adam`)."""
+
+    name: Literal["adam"] = "adam"
+    amsgrad: bool = False
+
+
+class AdamW(_Adam):
+    """Adam with decoupled weight decay (`keras.optimizers.AdamW`)."""
+
+    name: Literal["adamw"] = "adamw"
+    weight_decay: NonNegativeFloat | None = 0.004
+
+
+class RMSprop(_Optimizer):
+    """RMSprop (`keras.optimizers.RMSprop`)."""
+
+    name: Literal["rmsprop"] = "rmsprop"
+    rho: Share = 0.9
+    momentum: Share = 0.0
+    epsilon: PositiveFloat = 1e-7
+
+
+class Constant(Section):
+    """The learning rate stays what it is."""
+
+    name: Literal["constant"] = "constant"
+
+
+class Cosine(Section):
+    """Cosine decay over the run, after a linear warm-up (`keras.optimizers.schedules.CosineDecay`).
+
+    warmup_epochs: epochs of linear rise from 0; may be a fraction.
+    alpha: the last learning rate as a share of the first.
+    """
+
+    name: Literal["cosine"] = "cosine"
+    warmup_epochs: NonNegativeFloat = 0.0
+    alpha: Share = 0.0
+
+
+class Exponential(Section):
+    """The rate shrinks by `decay_rate` every `decay_epochs` epochs (`ExponentialDecay`)."""
+
+    name: Literal["exponential"] = "exponential"
+    decay_rate: Annotated[float, Field(gt=0, lt=1)] = 0.94
+    decay_epochs: PositiveFloat = 1.0
+    staircase: bool = False
+
+
+class Step(Section):
+    """The rate is multiplied by `factor` after each epoch named (`PiecewiseConstantDecay`)."""
+
+    name: Literal["step"] = "step"
+    epochs: tuple[PositiveInt, ...] = Field(min_length=1)
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _epochs_rise(self) -> "Step":
+        if list(self.epochs) != sorted(set(self.epochs)):
+            raise ValueError(
+                f"expected epochs that rise, got {list(self.epochs)}. Sort them, each once."
+            )
+        return self
+
+
+def _section_of_name(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class EarlyStopping(Section):
+    """Stop when the monitored column of the history has not improved for `patience` epochs.
+
+    monitor: a column of `history.csv`; accuracies are maximised, losses minimised.
+    min_delta: smallest change that counts as an improvement.
+    restore_best_weights: keep the weights of the best epoch instead of the last one's.
+    """
+
+    monitor: Literal["loss", "accuracy", "val_loss", "val_accuracy"] = "val_loss"
+    patience: NonNegativeInt = 5
+    min_delta: NonNegativeFloat = 0.0
+    restore_best_weights: bool = True
+
+
+class FollowedWeight(Section):
+    """One single weight whose value is written down after each epoch.
+
+    layer, weight: names as in `model.summary()`, say `conv_3` and `kernel`.
+    index: position inside the weight, one integer per dimension. PyTorch's convolution index
+        (out, in, row, column) is `[row, column, in, out]` here.
+    """
+
+    layer: str
+    weight: str = "kernel"
+    index: tuple[NonNegativeInt, ...]
+
+    @property
+    def label(self) -> str:
+        """The column heading of `weights_path.csv`, say `conv_3/kernel[1,0,4,3]`."""
+        return f"{self.layer}/{self.weight}[{','.join(map(str, self.index))}]"
+
+
+class Train(Section):
+    """The `train` section.
+
+    epochs: passes over the training data.
+    precision: Keras' global dtype policy of the run.
+    deterministic: the same numbers at each run on the same machine, at some cost in speed.
+    jit_compile: whether XLA compiles the step; `auto` leaves it to Keras.
+    tensorboard: write event files beside `history.csv`.
+    follow_weights: single weights recorded after each epoch in `weights_path.csv`.
+    """
+
+    epochs: PositiveInt = 10
+    optimizer: Annotated[
+        SGD | Adam | AdamW | RMSprop,
+        Field(discriminator="name"),
+        BeforeValidator(_section_of_name),
+    ] = SGD()
+    schedule: Annotated[
+        Constant | Cosine | Exponential | Step,
+        Field(discriminator="name"),
+        BeforeValidator(_section_of_name),
+    ] = Constant()
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    deterministic: bool = False
+    jit_compile: bool | Literal["auto"] = "auto"
+    early_stopping: EarlyStopping | None = None
+    tensorboard: bool = True
+    follow_weights: tuple[FollowedWeight, ...] = ()

@@ -1,0 +1,257 @@
+"""Configurations: what is accepted, what each problem says, and where the file's values end up."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from bnzoo import config
+from bnzoo.errors import InputError
+
+GOOD = """
+seed: 3
+data: {name: digits, validation: 0.2}
+model: {name: three_conv, filters: [4, 4, 4]}
+train: {epochs: 2, optimizer: {name: adam, learning_rate: 3e-4}}
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str, name: str = "run.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def load_text(write, text, *overrides):
+    return config.load_config(write(text), overrides)
+
+
+def problem(write, text, *overrides) -> str:
+    with pytest.raises(InputError) as caught:
+        load_text(write, text, *overrides)
+    return str(caught.value)
+
+
+def test_a_good_config_is_read_with_defaults_filled_in(write):
+    loaded = load_text(write, GOOD)
+    assert loaded.seed == 3
+    assert loaded.data.batch_size == 32
+    assert loaded.model.filters == (4, 4, 4)
+    assert loaded.model.placement == "before"
+    assert loaded.train.optimizer.learning_rate == 3e-4
+    assert loaded.train.schedule.name == "constant"
+
+
+@pytest.mark.parametrize("number", ["1e-3", "3e-4", "1E-3", "1.0e-3", "+2e-2", "5e+0", "1"])
+def test_numbers_with_an_exponent_are_numbers(write, number):
+    loaded = load_text(write, GOOD, f"train.optimizer.learning_rate={number}")
+    assert loaded.train.optimizer.learning_rate == float(number)
+
+
+@pytest.mark.parametrize("word", ["on", "off", "yes", "no"])
+def test_yaml_1_1_booleans_are_words(write, word):
+    message = problem(write, GOOD, f"train.deterministic={word}")
+    assert f"train.deterministic: expected true or false, got '{word}'" in message
+
+
+def test_an_off_placement_is_named_as_it_was_typed(write):
+    assert "got 'off'" in problem(write, GOOD, "model.placement=off")
+
+
+def test_resolved_config_reads_back_the_same(write):
+    loaded = load_text(write, GOOD, "data.image_size=[8, 8]", "train.schedule=cosine")
+    assert config.load_config(write(config.dump_config(loaded), "again.yaml")) == loaded
+
+
+def test_a_config_is_frozen(write):
+    loaded = load_text(write, GOOD)
+    with pytest.raises(ValidationError, match="frozen"):
+        loaded.train.epochs = 5
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("train.epoch=3", "train.epoch: unknown key 'epoch'. Did you mean 'epochs'?"),
+        ("modle.name=x", "modle: unknown key 'modle'. Did you mean 'model'?"),
+        (
+            "train.optimizer.beta_3=0.5",
+            "train.optimizer.beta_3: unknown key 'beta_3'. Did you mean 'beta_2' or 'beta_1'?",
+        ),
+        ("model.filter=[1]", "model.filter: unknown key 'filter'. Did you mean 'filters'?"),
+        (
+            "model.batch_norm.momentun=0.9",
+            "model.batch_norm.momentun: unknown key 'momentun'. Did you mean 'momentum' or "
+            "'renorm_momentum'?",
+        ),
+        ("train.epochs=-3", "train.epochs: expected a number above 0, got -3."),
+        ("train.epochs=0", "train.epochs: expected a number above 0, got 0."),
+        ("train.epochs=2.5", "train.epochs: expected an integer, got 2.5."),
+        ("train.epochs=true", "train.epochs: expected an integer, got True."),
+        (
+            "train.epochs='3'",
+            "train.epochs: expected an integer, got '3'. Write it without quotes.",
+        ),
+        ("train.epochs=many", "train.epochs: expected an integer, got 'many'."),
+        ("train=5", "train: expected a mapping, got 5."),
+        ("seed=-1", "seed: expected a number of at least 0, got -1."),
+        (
+            "train.optimizer.learning_rate=0",
+            "train.optimizer.learning_rate: expected a number above 0, got 0",
+        ),
+        (
+            "train.optimizer.learning_rate=.inf",
+            "train.optimizer.learning_rate: expected a finite number, got inf.",
+        ),
+        (
+            "train.optimizer.name=adm",
+            "train.optimizer.name: expected one of sgd, adam, adamw, rmsprop, got 'adm'. "
+            "Did you mean 'adam' or 'adamw'?",
+        ),
+        (
+            "train.precision=float16",
+            "train.precision: expected 'float32', 'mixed_float16' or 'mixed_bfloat16', "
+            "got 'float16'. Did you mean 'float32' or 'mixed_float16'",
+        ),
+        (
+            "train.jit_compile=always",
+            "train.jit_compile: expected true or false or 'auto', got 'always'.",
+        ),
+        (
+            "model.name=three_con",
+            "model.name: expected one of conv1d, dense, lenet, one_conv, three_conv, "
+            "got 'three_con'. Did you mean 'three_conv' or 'one_conv'?",
+        ),
+        ("model.placement=befor", "Did you mean 'before'?"),
+        (
+            "model.filters=[32, -64]",
+            "model.filters: expected a list of positive integers, got [32, -64]. "
+            "Each entry is the number of channels of one block.",
+        ),
+        ("data.name=digit", "Did you mean 'digits'?"),
+        ("data.name=cifar", "Did you mean 'cifar10'"),
+        ("data.batch_size=0", "data.batch_size: expected a whole number above 0, got 0."),
+        ("data.validation=1.5", "data.validation: expected a fraction between 0 and 1"),
+        ("train.schedule={name: step, epochs: [3, 2]}", "expected epochs that rise, got [3, 2]"),
+        (
+            "train.follow_weights=[{layer: conv_1, index: [0, -1]}]",
+            "train.follow_weights.0.index.1: expected a number of at least 0, got -1.",
+        ),
+    ],
+)
+def test_a_problem_names_path_received_expected_and_advice(write, override, expected):
+    assert expected in problem(write, GOOD, override)
+
+
+def test_every_problem_of_every_file_is_reported_at_once(write):
+    first = write("data: {name: digit}\nmodel: {name: lenet, filters: 3}\n", "first.yaml")
+    second = write(GOOD.replace("epochs: 2", "epochs: -2"), "second.yaml")
+    good = write(GOOD, "good.yaml")
+    problems = config.check_configs([first, second, good, "none.yaml"])
+    assert len(problems) == 4
+    assert problems[0].startswith(f"{first}: data.name: ")
+    assert problems[1].startswith(f"{first}: model.filters: ")
+    assert problems[2].startswith(f"{second}: train.epochs: ")
+    assert problems[3].startswith("none.yaml: no such file.")
+
+
+def test_missing_sections_are_named(write):
+    message = problem(write, "seed: 1\n")
+    assert "data: missing." in message
+    assert "model: missing." in message
+
+
+def test_a_model_without_a_name_is_named(write):
+    assert "model: expected a mapping with a `name`, got {}" in problem(
+        write, "data: {name: digits}\nmodel: {}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("- 1\n", "expected a mapping with the sections data, model and train, got list"),
+        ("", "expected a mapping with the sections data, model and train, got NoneType"),
+        ("data: [", "not valid YAML"),
+        ("seed: 1\nseed: 2\n", "key 'seed' stands twice (line 2)"),
+        ("\tseed: 1\n", "not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_config_is_one_clear_error(write, text, expected):
+    assert expected in problem(write, text)
+
+
+def test_a_folder_or_binary_file_is_one_clear_error(tmp_path):
+    with pytest.raises(InputError, match="expected a readable YAML file"):
+        config.load_config(tmp_path)
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="expected a readable YAML file"):
+        config.load_config(binary)
+
+
+@pytest.mark.parametrize("text", ["train.epochs", "=3", "train..epochs=3", "a=[", ".=1"])
+def test_an_override_that_is_none_is_one_clear_error(write, text):
+    assert problem(write, GOOD, text).startswith(f"--set {text}: ")
+
+
+def test_an_override_through_a_value_is_refused(write):
+    message = problem(write, GOOD, "train.epochs.first=3")
+    assert "train.epochs is 2, not a mapping, so it has no key 'first'" in message
+
+
+def test_an_override_reaches_into_a_short_form(write):
+    text = GOOD.replace("epochs: 2", "epochs: 2, schedule: cosine")
+    loaded = load_text(write, text, "train.schedule.warmup_epochs=1")
+    assert loaded.train.schedule.warmup_epochs == 1
+
+
+def test_another_optimizer_refuses_the_first_ones_keys(write):
+    message = problem(write, GOOD, "train.optimizer={name: sgd, beta_1: 0.5, learning_rate: 0.1}")
+    assert "train.optimizer.beta_1: unknown key 'beta_1'" in message
+
+
+def test_early_stopping_on_validation_needs_validation(write):
+    message = problem(write, GOOD, "train.early_stopping={}", "data.validation=none")
+    assert "expected loss or accuracy, as data.validation is none, got 'val_loss'" in message
+
+
+def test_differences_name_each_key(write):
+    one = load_text(write, GOOD)
+    other = load_text(write, GOOD, "model.placement=none", "train.optimizer={name: sgd}")
+    found = config.differences(one, other)
+    assert "model.placement: before there, none here" in found
+    assert "train.optimizer.name: adam there, sgd here" in found
+    assert "train.optimizer.momentum: absent there, 0.0 here" in found
+    assert config.differences(one, one) == []
+
+
+def test_every_starter_config_is_good_and_opens_with_its_command():
+    starters = config.starter_configs()
+    assert "quickstart" in starters
+    assert config.check_configs(starters.values()) == []
+    for name, path in starters.items():
+        assert f"bnzoo train configs/{name}.yaml" in path.read_text()
+        assert config.starter_summary(path).endswith(".")
+
+
+def test_an_unknown_starter_names_the_near_ones():
+    with pytest.raises(InputError, match=r"'quickstrt'.*Did you mean 'quickstart'"):
+        config.starter_text("quickstrt")
+
+
+def test_checking_a_config_imports_no_tensorflow_and_no_keras():
+    script = (
+        "import sys; from bnzoo import config; config.check_configs(config.starter_configs()"
+        ".values()); print([m for m in ('tensorflow', 'keras', 'jax') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
