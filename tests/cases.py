@@ -1,0 +1,24 @@
+"""Every layer, builder and config once: the common contracts run over these lists."""
+
+# --- layers: (id, constructor arguments, input shape without the batch) ------------------
+LAYERS = [
+    ("dense", {}, (8,)),
+    ("sequence", {"momentum": 0.9, "epsilon": 1e-5, "unbiased_moving_variance": True}, (5, 4)),
+    ("image", {"beta_regularizer": "l2", "gamma_constraint": "non_neg"}, (4, 4, 3)),
+    ("channels_first", {"axis": 1, "center": False}, (3, 4, 4)),
+    ("volume", {"scale": False}, (2, 3, 2, 4)),
+    ("renorm", {"renorm": True, "renorm_clipping": {"rmax": 3.0, "dmax": 5.0}}, (6,)),
+    ("synchronized", {"synchronized": True}, (4, 3)),
+    ("nothing_to_learn", {"center": False, "scale": False}, (102,)),
+]
+
+# --- models: (name, parameters) ------------------------------------------------------------------
+# Small sizes, so that the contract runs in seconds; the published sizes are golden-tested.
+MODELS = [
+    ("conv1d", {"input_shape": (9, 4), "filters": [4]}),  # the bare example
+    ("conv1d", {"input_shape": (None, 4), "filters": [4], "classes": 3}),
+    ("dense", {"input_shape": (4, 4, 1), "units": [8, 6], "classes": 3}),
+    ("lenet", {"input_shape": (16, 16, 1), "filters": [2, 4], "units": [8, 6], "classes": 3}),
+    ("one_conv", {"input_shape": (6, 6, 1), "filters": [4], "classes": 3}),
+    ("three_conv", {"input_shape": (6, 6, 1), "filters": [4, 3, 4], "classes": 3}),
+]

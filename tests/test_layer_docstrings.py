@@ -1,0 +1,84 @@
+"""The examples in the docstrings of the layer and its maths are executed."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+
+import numpy as np
+import pytest
+from batch_norm_reference import EPSILON, Problem
+from keras import ops
+
+import bnzoo.layers
+import bnzoo.ops
+from bnzoo.layers import BatchNormalization
+from bnzoo.ops.gradient import batch_norm_backward, batch_norm_forward
+
+MODULES = [
+    module.name
+    for package in (bnzoo.ops, bnzoo.layers)
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_give_what_they_show(name):
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("package", [bnzoo.ops, bnzoo.layers])
+def test_everything_public_shows_an_example(package):
+    # Renorm's three inputs from two statistics are clearer in its tests than in an example.
+    exempt = {"renorm_corrections", "renorm_moving_variance", "scale_and_shift"}
+    missing = {
+        name for name in package.__all__ if ">>>" not in (getattr(package, name).__doc__ or "")
+    }
+    assert missing <= exempt, f"no example: {sorted(missing - exempt)}"
+    assert exempt & set(package.__all__) <= missing, "an exemption is stale"
+
+
+def formulas(item):
+    """Collect what a docstring assigns, between backticks and then in lines of their own."""
+    text = inspect.getdoc(item)
+    lines = re.findall(r"`(\w+ = [^`]+)`", text) + re.findall(r"^ {4}(\w+ = .+)$", text, re.M)
+    return [line for line in lines if not line.endswith("(")]
+
+
+def evaluate(item, **values):
+    """Run a docstring's formulas in float64 NumPy, where `sum` adds up the samples."""
+    names = {"sum": lambda array: array.sum(0), "rsqrt": lambda array: array**-0.5, **values}
+    for formula in formulas(item):
+        exec(formula, names)
+    return names
+
+
+def test_the_formulas_of_the_layer_are_what_it_computes():
+    x, gamma, beta = Problem((6, 3)).arrays
+    layer = BatchNormalization(momentum=0.75, epsilon=EPSILON, dtype="float64")
+    layer.build(x.shape)
+    layer.set_weights([gamma, beta, beta + 1, gamma + 1])
+    start = {"moving_mean": beta + 1, "moving_variance": gamma + 1, "momentum": 0.75}
+    outputs = layer(x, training=True)
+    batch = {"x": x, "mean": x.mean(0), "variance": x.var(0), "gamma": gamma, "beta": beta}
+    written = evaluate(BatchNormalization, **batch, **start, epsilon=EPSILON)
+    np.testing.assert_allclose(outputs, written["y"], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(layer.moving_mean, written["moving_mean"], rtol=1e-12)
+    np.testing.assert_allclose(layer.moving_variance, written["moving_variance"], rtol=1e-12)
+
+
+def test_the_formulas_of_the_gradient_are_what_it_computes():
+    problem = Problem((6, 3))
+    x, gamma, beta = problem.arrays
+    dy, d_mean, d_variance = problem.factors
+    options = {"axis": -1, "epsilon": EPSILON, "synchronized": False}
+    tensors = [ops.convert_to_tensor(array) for array in (x, gamma, beta)]
+    _, residuals = batch_norm_forward(*tensors, **options, dtype="float64")
+    gradients = batch_norm_backward(residuals, dy, d_mean, d_variance, None, **options)
+    upstream = {"dy": dy, "d_mean": d_mean, "d_variance": d_variance}
+    batch = {"x": x, "mean": x.mean(0), "variance": x.var(0), "gamma": gamma, "n": len(x)}
+    written = evaluate(batch_norm_backward, **upstream, **batch, epsilon=EPSILON)
+    for name, key in {"inputs": "dx", "gamma": "d_gamma", "beta": "d_beta"}.items():
+        np.testing.assert_allclose(gradients[name], written[key], rtol=1e-9, atol=1e-12)
