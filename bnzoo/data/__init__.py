@@ -1,0 +1,52 @@
+"""Data sets as batches that `model.fit` accepts. Importing this loads no TensorFlow."""
+
+from typing import TYPE_CHECKING, Any
+
+from bnzoo.config.data import DATASETS
+
+if TYPE_CHECKING:
+    from bnzoo.data.splits import Splits
+
+__all__ = ["Splits", "list_datasets", "load"]
+
+
+def load(name: str, *, seed: int = 0, **params: Any) -> "Splits":
+    """Load a data set as training, validation and test batches.
+
+    Args:
+        name: one of `list_datasets()`, such as `"digits"` or `"folder:photos"`.
+        seed: decides the validation split, the order of each epoch, augmentation and random
+            lengths; from 0 to 2**32 - 1. Equal seeds give equal batches.
+        **params: the other fields of `bnzoo.config.data.Data`, such as `batch_size`; and
+            `memory_limit`, the decoded size in bytes up to which a set is kept in memory
+            (default 1 GiB).
+
+    Returns:
+        A `Splits`.
+
+    Raises:
+        InputError: on unknown names and parameters, and on data that is missing or malformed.
+
+    Example:
+        >>> import bnzoo.data
+        >>> splits = bnzoo.data.load("digits", batch_size=16)
+        >>> splits.input_shape, splits.num_classes
+        ((8, 8, 1), 10)
+    """
+    from bnzoo.data.loading import load_splits
+
+    return load_splits(name, seed=seed, **params)
+
+
+def list_datasets() -> dict[str, str]:
+    """Describe the data sets by name, one line each."""
+    return dict(DATASETS)
+
+
+def __getattr__(name: str) -> Any:
+    """Import `Splits` on first use, as it needs TensorFlow."""
+    if name == "Splits":
+        from bnzoo.data.splits import Splits
+
+        return Splits
+    raise AttributeError(f"module 'bnzoo.data' has no attribute {name!r}")
