@@ -1,0 +1,61 @@
+"""From a name and parameters to an uncompiled model."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from bnzoo.config.models import MODEL_NAMES, ModelParameters, model_parameters
+from bnzoo.models.conv1d import build_conv1d
+from bnzoo.models.dense import build_dense
+from bnzoo.models.lenet import build_lenet
+from bnzoo.models.small_conv import build_small_conv
+
+BUILDERS: dict[str, Callable[[Any], keras.Model]] = {
+    "conv1d": build_conv1d,
+    "dense": build_dense,
+    "lenet": build_lenet,
+    "one_conv": build_small_conv,
+    "three_conv": build_small_conv,
+}
+
+
+def list_models() -> list[str]:
+    """Return the names that `build` knows, sorted."""
+    return list(MODEL_NAMES)
+
+
+def build(name: str, placement: str = "before", **params: Any) -> keras.Model:
+    """Build an uncompiled model whose outputs are logits, without a softmax.
+
+    Args:
+        name: one of `list_models()`.
+        placement: of batch normalization: `"none"`, `"before"` or `"after"` the activation.
+        **params: other parameters of the model, as in a config; the schemas in
+            `bnzoo.config.models` explain them. Sizes left out are the published ones.
+
+    Returns:
+        The model. `keras.utils.set_random_seed` before the call makes its weights reproducible.
+
+    Raises:
+        InputError: an unknown name or parameter, or a value that the model cannot take.
+
+    Example:
+        >>> import bnzoo.models
+        >>> bnzoo.models.build("dense", units=[32], batch_norm={"momentum": 0.9}).output_shape
+        (None, 10)
+    """
+    return build_model(model_parameters(name, placement=placement, **params))
+
+
+def build_model(parameters: ModelParameters) -> keras.Model:
+    """Build from checked parameters, for example the `model` section of a config.
+
+    Args:
+        parameters: of one model; sizes left open are the published ones.
+
+    Returns:
+        The uncompiled model.
+    """
+    parameters = parameters.resolved()
+    return BUILDERS[parameters.name](parameters)
