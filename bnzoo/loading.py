@@ -1,0 +1,89 @@
+"""Load what bnzoo saved."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+
+# Keras finds the classes of other packages in a `.keras` file only once they have been imported.
+import bnzoo.layers
+import bnzoo.models  # noqa: F401
+from bnzoo.errors import InputError
+from bnzoo.runs import RunFolder
+
+
+def load_model(path: str | Path) -> keras.Model:
+    """Load a model with bnzoo's classes known to Keras, safe mode on.
+
+    Args:
+        path: a saved `.keras` file, or the folder of a completed run.
+
+    Returns:
+        The model as it was saved, compiled if it was.
+
+    Raises:
+        InputError: there is no such file, it is no model, or the run has none.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return load_keras_file(path)
+    file = _model_of_run(path)
+    with dtype_policy(RunFolder(path).config().train.precision):
+        return load_keras_file(file)
+
+
+@contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """Set Keras' global dtype policy and put the old one back.
+
+    A compiled model of mixed precision must be loaded under its own policy: under another, Keras
+    leaves out the loss scaling and cannot read the optimizer's state.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def load_keras_file(path: Path) -> keras.Model:
+    """Load one `.keras` file, safe mode on.
+
+    Raises:
+        InputError: as `load_model`.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such file or folder; expected a saved .keras file or a run folder."
+        )
+    try:
+        return keras.saving.load_model(path, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise InputError(
+            f"{path}: expected a model saved by Keras as .keras, got: {_first_line(error)}. "
+            "Save it again with model.save('name.keras')."
+        ) from error
+
+
+def _model_of_run(path: Path) -> Path:
+    folder = RunFolder(path)
+    if not folder.config_file.exists():
+        raise InputError(
+            f"{path}: expected a run folder with config.yaml and model.keras, found neither. "
+            "Make one with `bnzoo train CONFIG --out DIR`."
+        )
+    if not folder.model_file.exists():
+        status = folder.status() or "not finished"
+        advice = (
+            "It has no usable weights; lower train.optimizer.learning_rate."
+            if status == "diverged"
+            else f"Finish it with `bnzoo train {folder.config_file} --out {path} --resume`."
+        )
+        raise InputError(f"{path}: the run is {status} and has no model.keras. {advice}")
+    return folder.model_file
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,187 @@
+"""What happens at the end of batches and epochs: order, divergence, records, checkpoints."""
+
+import math
+import os
+import time
+from collections.abc import Callable
+
+import keras
+
+from bnzoo.config.train import EarlyStopping, FollowedWeight
+from bnzoo.errors import InputError, nearest
+from bnzoo.runs import RowFile, RunFolder
+from bnzoo.training.selection import best_row, should_stop
+
+
+class EpochOrder(keras.callbacks.Callback):
+    """Tell the data which epoch it is: a resumed run sees the batches of an undisturbed one.
+
+    Args:
+        begin_epoch: called with the epoch's number, from 0.
+    """
+
+    def __init__(self, begin_epoch: Callable[[int], None]):
+        super().__init__()
+        self._begin_epoch = begin_epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Set the order of the epoch that begins."""
+        self._begin_epoch(epoch)
+
+
+class DivergenceStop(keras.callbacks.Callback):
+    """Stop at the first loss that is not finite, and remember where (`TerminateOnNaN` forgets).
+
+    Attributes:
+        diverged: None, or `{"epoch": e, "step": s}`: counted from 1, `step` over the whole run.
+    """
+
+    def __init__(self, steps_per_epoch: int):
+        super().__init__()
+        self.diverged: dict[str, int] | None = None
+        self._steps_per_epoch = steps_per_epoch
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Remember the epoch, for the count of steps."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Look at the running mean of the loss: once not finite, it stays so."""
+        if not math.isfinite(logs["loss"]):
+            self._stop(batch + 1)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Look at the validation loss: the last update may have ruined the weights."""
+        if self.diverged is None and not math.isfinite(logs.get("val_loss", 0.0)):
+            self._stop(self._steps_per_epoch)
+
+    def _stop(self, step: int) -> None:
+        self.diverged = {
+            "epoch": self._epoch + 1,
+            "step": self._epoch * self._steps_per_epoch + step,
+        }
+        self.model.stop_training = True
+
+
+class FollowWeights(keras.callbacks.Callback):
+    """Write the value of single weights after each epoch into `weights_path.csv`.
+
+    Args:
+        model: the built model; names of layers and weights are checked at once.
+        followed: which weights.
+        folder: the run folder.
+        epochs_done: complete epochs of a resumed run.
+
+    Raises:
+        InputError: a layer, weight or index does not exist.
+    """
+
+    def __init__(self, model, followed: tuple[FollowedWeight, ...], folder: RunFolder, epochs_done):
+        super().__init__()
+        self._weights = [(item, _find_weight(model, item)) for item in followed]
+        self._columns = ["epoch", "loss", *(item.label for item in followed)]
+        self._folder, self._epochs_done = folder, epochs_done
+
+    def on_train_begin(self, logs=None):
+        """Open the file and drop the rows of epochs that will be run again."""
+        self._file = RowFile(self._folder.weights_path_file, self._columns, self._epochs_done)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Add the row of the epoch that ended."""
+        values = {
+            item.label: float(keras.ops.convert_to_numpy(weight)[item.index])
+            for item, weight in self._weights
+        }
+        self._file.append({"epoch": epoch + 1, "loss": float(logs["loss"]), **values})
+
+
+def _find_weight(model, item: FollowedWeight):
+    where = "train.follow_weights"
+    layers = {layer.name: layer for layer in model.layers}
+    if item.layer not in layers:
+        raise InputError(
+            f"{where}: no layer named {item.layer!r} in this model. "
+            f"{nearest(item.layer, layers) or 'Its layers: ' + ', '.join(layers) + '.'}"
+        )
+    weights = {weight.name: weight for weight in layers[item.layer].weights}
+    if item.weight not in weights:
+        raise InputError(
+            f"{where}: layer {item.layer!r} has no weight named {item.weight!r}; "
+            f"expected one of {', '.join(weights) or 'none, it has no weights'}."
+        )
+    shape = tuple(weights[item.weight].shape)
+    fits = len(item.index) == len(shape) and all(
+        position < size for position, size in zip(item.index, shape, strict=True)
+    )
+    if not fits:
+        raise InputError(
+            f"{where}: expected an index inside {item.layer}/{item.weight} of shape "
+            f"{list(shape)}, got {list(item.index)}. Indices count from 0."
+        )
+    return weights[item.weight]
+
+
+class Record(keras.callbacks.Callback):
+    """Write each complete epoch down: its row in `history.csv`, then a checkpoint to resume from.
+
+    Args:
+        folder: the run folder.
+        columns: the heading of `history.csv`.
+        epochs_done: complete epochs of a resumed run; later rows are dropped.
+        divergence: no checkpoint is made of an epoch that diverged.
+        stopping: early stopping; its best epoch's checkpoint is kept.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        columns: tuple[str, ...],
+        epochs_done: int,
+        divergence: DivergenceStop,
+        stopping: EarlyStopping | None,
+    ):
+        super().__init__()
+        self._folder, self._divergence, self._stopping = folder, divergence, stopping
+        self._file = RowFile(folder.history_file, columns, epochs_done)
+
+    @property
+    def rows(self) -> list[dict]:
+        """The rows written so far."""
+        return self._file.rows
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the clock and note the rate that the epoch begins with."""
+        self._started = time.perf_counter()
+        rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        self._learning_rate = float(rate)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Write the row, then the checkpoint: a row without a checkpoint is run again."""
+        self._file.append(
+            {key: float(value) for key, value in logs.items()}
+            | {
+                "epoch": epoch + 1,
+                "learning_rate": self._learning_rate,
+                "seconds": round(time.perf_counter() - self._started, 3),
+            }
+        )
+        if self._divergence.diverged is None:
+            self._save(epoch + 1)
+        if should_stop(self.rows, self._stopping):
+            self.model.stop_training = True
+
+    def _save(self, epochs_done: int) -> None:
+        self._folder.checkpoints.mkdir(exist_ok=True)
+        save_model(self.model, self._folder.checkpoint(epochs_done))
+        kept = {epochs_done}
+        if self._stopping:
+            kept.add(best_row(self.rows, self._stopping.monitor)["epoch"])
+        self._folder.keep_checkpoints(kept)
+
+
+def save_model(model: keras.Model, path) -> None:
+    """Save a `.keras` file so that a crash leaves the old file or the new one, never half."""
+    temporary = path.with_name(f".{path.name}.partial.keras")
+    model.save(temporary)
+    os.replace(temporary, path)

@@ -1,0 +1,30 @@
+"""The settings of Keras and TensorFlow that hold for the length of a run."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+
+from bnzoo.config import Config
+from bnzoo.loading import dtype_policy
+
+
+@contextmanager
+def run_settings(config: Config) -> Iterator[None]:
+    """Set seeds, precision and determinism; put the precision back afterwards.
+
+    TensorFlow offers no way to switch determinism off again: after one deterministic run the
+    process stays deterministic.
+    """
+    keras.utils.set_random_seed(config.seed)
+    if config.train.deterministic and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    with dtype_policy(config.train.precision):
+        yield
+
+
+def devices() -> list[str]:
+    """Return the names of the devices that Keras computes on, say `["gpu:0"]`."""
+    return keras.distribution.list_devices("gpu") or ["cpu:0"]

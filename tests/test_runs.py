@@ -1,0 +1,143 @@
+"""The run folder: what it refuses, and that nothing in it is ever half written."""
+
+import json
+import os
+
+import pytest
+
+from bnzoo import config, runs
+from bnzoo.errors import InputError
+
+
+def make_config(**train):
+    return config.validate(
+        {"data": {"name": "digits"}, "model": {"name": "dense"}, "train": train}, source="test"
+    )
+
+
+def test_a_new_folder_is_made_and_claimed(tmp_path):
+    folder = runs.RunFolder(tmp_path / "deep" / "run")
+    folder.start(make_config())
+    folder.claim(make_config())
+    assert folder.config() == make_config()
+    assert folder.status() is None
+
+
+def test_an_output_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    for path in (tmp_path / "taken", tmp_path / "taken" / "below"):
+        with pytest.raises(InputError, match="expected a folder, got a file"):
+            runs.RunFolder(path).start(make_config())
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere; see the next test")
+def test_an_output_folder_without_write_permission_is_refused(tmp_path):
+    tmp_path.chmod(0o555)
+    with pytest.raises(InputError, match="expected a folder that can be written"):
+        runs.RunFolder(tmp_path / "run").start(make_config())
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused():
+    # Holds for root too: the kernel's own folder takes no new entries from anyone.
+    if not os.path.isdir("/proc"):
+        pytest.skip("needs a folder that even root cannot write, such as /proc")
+    with pytest.raises(InputError, match="expected a folder that can be written"):
+        runs.RunFolder("/proc/bnzoo-run").start(make_config())
+
+
+def test_a_folder_with_strangers_files_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"expected an empty or new folder, found thesis\.txt"):
+        runs.RunFolder(tmp_path).start(make_config())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_folder_with_another_configs_run_is_refused_with_the_difference(tmp_path):
+    folder = runs.RunFolder(tmp_path)
+    folder.start(make_config(epochs=2))
+    folder.claim(make_config(epochs=2))
+    for refused in (folder.start, folder.resume):
+        with pytest.raises(InputError, match=r"another config.*\n  train\.epochs: 2 there, 3 here"):
+            refused(make_config(epochs=3))
+
+
+def test_a_folder_with_the_same_run_asks_for_resume(tmp_path):
+    folder = runs.RunFolder(tmp_path)
+    folder.start(make_config())
+    folder.claim(make_config())
+    with pytest.raises(InputError, match=r"already holds a run .*not finished.*--resume"):
+        folder.start(make_config())
+    folder.resume(make_config())
+
+
+def test_resume_of_nothing_is_refused_and_makes_nothing(tmp_path):
+    with pytest.raises(InputError, match="nothing to resume"):
+        runs.RunFolder(tmp_path / "none").resume(make_config())
+    assert not (tmp_path / "none").exists()
+
+
+def test_rows_survive_reopening_and_later_ones_are_dropped(tmp_path):
+    path = tmp_path / "history.csv"
+    file = runs.RowFile(path, ("epoch", "loss", "val_loss"), keep_epochs=0)
+    for epoch in (1, 2, 3):
+        file.append({"epoch": epoch, "loss": 1 / 3 / epoch})
+    assert runs.read_rows(path)[0] == {"epoch": 1, "loss": 1 / 3, "val_loss": None}
+    again = runs.RowFile(path, ("epoch", "loss", "val_loss"), keep_epochs=2)
+    assert [row["epoch"] for row in again.rows] == [1, 2]
+    assert [row["epoch"] for row in runs.read_rows(path)] == [1, 2]
+
+
+def test_column_names_with_commas_are_quoted(tmp_path):
+    path = tmp_path / "weights_path.csv"
+    label = "conv_3/kernel[1,0,4,3]"
+    runs.RowFile(path, ("epoch", label), keep_epochs=0).append({"epoch": 1, label: 0.5})
+    assert runs.read_rows(path) == [{"epoch": 1, label: 0.5}]
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+    path = tmp_path / "summary.json"
+    runs.write_atomically(path, "old")
+
+    def full_disk(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        runs.write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_summary_is_valid_json_even_with_nan(tmp_path):
+    folder = runs.RunFolder(tmp_path)
+    folder.write_summary({"status": "diverged", "final": {"loss": float("nan")}, "n": [1.5]})
+    text = folder.summary_file.read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "status": "diverged",
+        "final": {"loss": None},
+        "n": [1.5],
+    }
+
+
+def test_a_broken_summary_is_one_clear_error(tmp_path):
+    folder = runs.RunFolder(tmp_path)
+    folder.summary_file.write_text("{")
+    with pytest.raises(InputError, match=r"summary\.json: expected the summary of a run"):
+        folder.summary()
+
+
+def test_only_the_newest_and_the_kept_checkpoint_stay(tmp_path):
+    folder = runs.RunFolder(tmp_path)
+    folder.checkpoints.mkdir()
+    for epoch in (1, 2, 10):
+        folder.checkpoint(epoch).write_text("x")
+    (folder.checkpoints / ".epoch-00011.keras.partial.keras").write_text("cut off")
+    assert folder.last_checkpoint() == (10, folder.checkpoint(10))
+    folder.keep_checkpoints({2, 10})
+    assert sorted(path.name for path in folder.checkpoints.glob("*.keras")) == [
+        "epoch-00002.keras",
+        "epoch-00010.keras",
+    ]
+    folder.drop_checkpoints()
+    assert folder.last_checkpoint() is None
