@@ -1,0 +1,100 @@
+"""From a Keras model to a SavedModel that a server can hold."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from bnzoo import environment
+from bnzoo.errors import InputError
+from bnzoo.loading import load_model
+from bnzoo.runs import RunFolder
+from bnzoo.serving.layout import check_target, publish
+from bnzoo.serving.parity import measure_parity, tolerance
+from bnzoo.serving.signature import input_spec, serving_function
+
+METADATA_FILE = "bnzoo.json"
+
+
+def export_saved_model(
+    model: keras.Model,
+    path: str | Path,
+    version: int | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> Path:
+    """Write a model as a versioned SavedModel for serving.
+
+    The signature `serving_default` takes `inputs`, a float tensor of the model's shape with any
+    batch size, and refuses other shapes with an error instead of the death of the process. A
+    classifier answers `logits`, `probabilities` and `class_id`. The export is loaded again in a
+    new process and compared with `model.predict` before it is put in place.
+
+    Args:
+        model: a built Keras model with one input; TensorFlow backend.
+        path: the model's folder; versions lie in it as `1/`, `2/`, ...
+        version: version number of at least 1; None takes the next free one.
+        metadata: JSON-able facts that are kept in the export's `bnzoo.json`.
+
+    Returns:
+        The new folder, `path/version`.
+
+    Raises:
+        InputError: the model has several inputs, or the target cannot be used.
+        RuntimeError: the export answers otherwise than the model; nothing is left behind.
+    """
+    path = Path(path)
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(
+            f"A SavedModel needs Keras' tensorflow backend, got {keras.backend.backend()!r}. "
+            "Set KERAS_BACKEND=tensorflow; a .keras file loads on every backend."
+        )
+    spec = input_spec(model)
+    check_target(path, version)
+
+    def write(folder: Path) -> None:
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        archive.add_endpoint("serving_default", serving_function(model), input_signature=[spec])
+        archive.write_out(str(folder), verbose=False)
+        facts = {
+            "model": model.name,
+            "input_shape": list(spec.shape[1:]),
+            **(metadata or {}),
+            "parity": _check_parity(model, folder),
+            "versions": environment.versions(),
+        }
+        (folder / METADATA_FILE).write_text(json.dumps(facts, indent=2) + "\n")
+
+    return publish(path, version, write)
+
+
+def export_source(source: str | Path, path: str | Path, version: int | None = None) -> Path:
+    """Export a run folder or a `.keras` file; what the run knows of its data goes along.
+
+    Raises:
+        InputError: as `load_model` and `export_saved_model`.
+    """
+    source = Path(source)
+    check_target(Path(path), version)
+    model = load_model(source)
+    metadata = {}
+    if source.is_dir():
+        folder = RunFolder(source)
+        summary = folder.summary()
+        metadata = {
+            "config": folder.config().model_dump(mode="json"),
+            "data": summary["data"],
+            "test": summary["test"],
+        }
+    return export_saved_model(model, path, version, metadata)
+
+
+def _check_parity(model: keras.Model, folder: Path) -> dict[str, float]:
+    difference, allowed = measure_parity(model, folder), tolerance(model)
+    if not difference <= allowed:  # also when the difference is NaN
+        raise RuntimeError(
+            f"The export of {model.name!r} differs from model.predict by {difference:.3g} of the "
+            f"largest answer; at most {allowed:g} was expected. Nothing was exported."
+        )
+    return {"largest_relative_difference": difference, "allowed": allowed}

@@ -1,0 +1,204 @@
+"""An exported model answers as the trained one, refuses what does not fit, and lands whole."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bnzoo import config, export_saved_model, models
+from bnzoo.errors import InputError
+from bnzoo.serving import export_source, layout, parity
+from bnzoo.training import train
+
+
+@pytest.fixture(scope="module")
+def model():
+    return models.build("one_conv", input_shape=(8, 8, 1), filters=[4])
+
+
+@pytest.fixture(scope="module")
+def exported(model, tmp_path_factory):
+    return export_saved_model(model, tmp_path_factory.mktemp("served") / "one_conv")
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Check parity in this process; a new one each time, as users have it, takes seconds."""
+
+    def ask(export, batches):
+        answers = [signature(export)(inputs=batch) for batch in batches]
+        return [answer.get("logits", answer.get("outputs")).numpy() for answer in answers]
+
+    monkeypatch.setattr(parity, "_ask_new_process", ask)
+
+
+def signature(folder):
+    return tf.saved_model.load(str(folder)).signatures["serving_default"]
+
+
+def test_the_signature_names_its_input_and_outputs_and_leaves_the_batch_open(exported):
+    serve = signature(exported)
+    (spec,) = serve.structured_input_signature[1].values()
+    assert (spec.name, spec.shape.as_list(), spec.dtype) == ("inputs", [None, 8, 8, 1], tf.float32)
+    outputs = {name: spec.shape.as_list() for name, spec in serve.structured_outputs.items()}
+    assert outputs == {"logits": [None, 10], "probabilities": [None, 10], "class_id": [None]}
+
+
+@pytest.mark.parametrize("batch", [1, 7, 128])
+def test_answers_equal_predict_at_any_batch_size(model, exported, batch):
+    images = np.random.default_rng(batch).random((batch, 8, 8, 1), dtype="float32")
+    logits = model.predict(images, verbose=0)
+    answers = signature(exported)(inputs=images)
+    # The same float32 arithmetic in another graph: a few units in the last place.
+    np.testing.assert_allclose(answers["logits"], logits, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        answers["probabilities"], keras.ops.softmax(logits), rtol=1e-5, atol=1e-6
+    )
+    assert list(answers["class_id"]) == list(logits.argmax(-1))
+
+
+MALFORMED = [(2, 3), (), (8, 8, 1), (1, 2, 8, 8, 1), (2, 8, 8, 3), (2, 9, 8, 1), (2, 0, 8, 1)]
+
+
+def test_malformed_requests_are_errors_and_the_next_good_one_is_answered(exported):
+    """In a process of its own: what is tested is that the process does not die."""
+    script = f"""
+import tensorflow as tf
+serve = tf.saved_model.load({str(exported)!r}).signatures["serving_default"]
+for shape in {MALFORMED}:
+    try:
+        serve(inputs=tf.zeros(shape))
+    except tf.errors.InvalidArgumentError as error:
+        assert "not compatible with expected shape [?,8,8,1]" in str(error), error
+    else:
+        raise SystemExit(f"{{shape}} was accepted")
+assert serve(inputs=tf.zeros((0, 8, 8, 1)))["logits"].shape == (0, 10)
+assert serve(inputs=tf.zeros((2, 8, 8, 1)))["logits"].shape == (2, 10)
+print("alive")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == "alive", done.stderr[-2000:]
+
+
+def test_a_bad_row_spoils_no_other_row(exported):
+    images = np.ones((3, 8, 8, 1), "float32")
+    images[1] = np.nan
+    logits = signature(exported)(inputs=images)["logits"].numpy()
+    assert np.isfinite(logits[[0, 2]]).all()
+
+
+def test_metadata_says_what_it_is_and_how_exact(exported):
+    facts = json.loads((exported / "bnzoo.json").read_text())
+    assert facts["input_shape"] == [8, 8, 1]
+    assert facts["parity"]["largest_relative_difference"] <= facts["parity"]["allowed"] == 1e-4
+    assert facts["versions"]["tensorflow"] == tf.__version__
+
+
+def test_versions_rise_and_a_taken_one_is_refused(model, tmp_path, in_this_process):
+    name = tmp_path / "one_conv"
+    assert export_saved_model(model, name).name == "1"
+    assert export_saved_model(model, name).name == "2"
+    assert export_saved_model(model, name, version=20).name == "20"
+    assert export_saved_model(model, name).name == "21"
+    with pytest.raises(InputError, match="version 20 exists already"):
+        export_saved_model(model, name, version=20)
+    assert sorted(entry.name for entry in name.iterdir()) == ["1", "2", "20", "21"]
+
+
+@pytest.mark.parametrize("version", [0, -1, 1.5, True])
+def test_a_version_that_is_none_is_refused(model, tmp_path, version):
+    with pytest.raises(InputError, match=f"version: expected a whole number .*got {version!r}"):
+        export_saved_model(model, tmp_path, version=version)
+
+
+def test_a_target_that_is_a_file_is_refused(model, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(InputError, match="expected a folder, got a file"):
+        export_saved_model(model, tmp_path / "taken")
+
+
+def test_a_failure_while_writing_leaves_nothing_behind(tmp_path):
+    def write(folder):
+        (folder / "half").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        layout.publish(tmp_path, None, write)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_answers_otherwise_is_refused(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(parity, "_ask_new_process", lambda export, batches: [
+        np.zeros((len(batch), 10), "float32") for batch in batches
+    ])  # fmt: skip
+    with pytest.raises(RuntimeError, match=r"differs from model\.predict by 1 of the largest"):
+        export_saved_model(model, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_no_process_can_load_is_refused(tmp_path, model):
+    (tmp_path / "1").mkdir()
+    with pytest.raises(RuntimeError, match="A new process could not use"):
+        parity.measure_parity(model, tmp_path / "1")
+
+
+def test_a_number_taken_meanwhile_is_skipped(tmp_path):
+    def write(folder):
+        (folder / "mine").write_text("mine")
+        (tmp_path / "1").mkdir(exist_ok=True)
+        (tmp_path / "1" / "theirs").write_text("theirs")
+
+    assert layout.publish(tmp_path, None, write) == tmp_path / "2"
+
+
+@pytest.mark.parametrize("placement", ["none", "before", "after"])
+@pytest.mark.parametrize("name", models.list_models())
+def test_every_model_exports_and_agrees(name, placement, tmp_path, in_this_process):
+    folder = export_saved_model(models.build(name, placement), tmp_path)
+    facts = json.loads((folder / "bnzoo.json").read_text())
+    assert facts["parity"]["largest_relative_difference"] <= 1e-4
+
+
+def test_a_model_that_ends_in_a_softmax_answers_probabilities(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+    serve = signature(export_saved_model(model, tmp_path))
+    answers = serve(inputs=np.ones((2, 4), "float32"))
+    assert set(answers) == {"probabilities", "class_id"}
+    np.testing.assert_allclose(answers["probabilities"].numpy().sum(-1), 1, rtol=1e-6)
+
+
+def test_a_model_with_two_inputs_is_refused(tmp_path):
+    one, two = keras.Input((4,)), keras.Input((4,))
+    model = keras.Model([one, two], keras.layers.Add()([one, two]))
+    with pytest.raises(InputError, match="expected a built model with one input, got 2"):
+        export_saved_model(model, tmp_path)
+
+
+def test_a_run_folder_and_a_keras_file_export(tmp_path, in_this_process):
+    tree = {
+        "data": {"name": "digits", "batch_size": 256},
+        "model": {"name": "dense", "units": [4]},
+        "train": {"epochs": 1, "tensorboard": False},
+    }
+    summary = train(config.validate(tree, "test"), tmp_path / "run")
+    facts = json.loads((export_source(tmp_path / "run", tmp_path / "a") / "bnzoo.json").read_text())
+    assert facts["config"]["model"]["units"] == [4]
+    assert facts["data"]["class_names"] == [str(digit) for digit in range(10)]
+    assert facts["test"] == summary["test"]
+    assert export_source(tmp_path / "run" / "model.keras", tmp_path / "b").name == "1"
+
+
+def test_a_source_that_is_none_is_refused(tmp_path):
+    for source, message in (
+        ("none", "no such file or folder"),
+        (".", "expected a run folder with config.yaml"),
+    ):
+        with pytest.raises(InputError, match=message):
+            export_source(tmp_path / source, tmp_path / "out")
+    (tmp_path / "broken.keras").write_text("no zip")
+    with pytest.raises(InputError, match="expected a model saved by Keras"):
+        export_source(tmp_path / "broken.keras", tmp_path / "out")
