@@ -1,0 +1,40 @@
+"""`export`: a run or a saved model as a SavedModel for serving."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bnzoo.cli.app import command
+
+
+@command("export")
+def export(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="A run folder or a .keras file.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="The model's folder; gets DIR/N/.")
+    ],
+    version: Annotated[
+        int | None,
+        typer.Option("--version", metavar="N", help="Version number. Default: the next free one."),
+    ] = None,
+) -> None:
+    """Write a SavedModel, load it in a new process and compare it with the model."""
+    import json
+
+    from bnzoo.quiet import start_tensorflow_quietly
+
+    start_tensorflow_quietly()
+    from bnzoo.serving import export_source
+    from bnzoo.serving.export import METADATA_FILE
+
+    folder = export_source(source, out, version)
+    parity = json.loads((folder / METADATA_FILE).read_text())["parity"]
+    difference, allowed = parity["largest_relative_difference"], parity["allowed"]
+    print(f"Exported to {folder}")
+    print(
+        "  reloaded in a new process: answers differ by at most "
+        f"{difference:.1e} of the largest (allowed {allowed:g})"
+    )

@@ -1,0 +1,69 @@
+"""`models`, `datasets`, `configs`, `check`: what there is, and whether a config is right."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bnzoo.cli.app import BAD_INPUT, command
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one key of the config, as a dotted path: --set train.epochs=3. Repeatable.",
+    ),
+]
+
+
+@command("models")
+def list_models() -> None:
+    """List the models that a config can name."""
+    from bnzoo.config.models import MODEL_SCHEMAS
+
+    _print_table((name, schema.summary) for name, schema in MODEL_SCHEMAS.items())
+
+
+@command("datasets")
+def list_datasets() -> None:
+    """List the data sets that a config can name."""
+    from bnzoo.config.data import DATASETS
+
+    _print_table(DATASETS.items())
+
+
+@command("configs")
+def list_configs(
+    name: Annotated[str | None, typer.Argument(help="Print this starter config.")] = None,
+) -> None:
+    """List the starter configs, or print one: bnzoo configs quickstart > mine.yaml."""
+    from bnzoo.config import starter_configs, starter_summary, starter_text
+
+    if name:
+        print(starter_text(name), end="")
+    else:
+        _print_table((stem, starter_summary(path)) for stem, path in starter_configs().items())
+
+
+@command("check")
+def check(
+    configs: Annotated[list[Path], typer.Argument(metavar="CONFIG...")],
+    overrides: Set = None,
+) -> None:
+    """Check configs and report every problem; nothing is run."""
+    from bnzoo.config import check_configs
+
+    problems = check_configs(configs, overrides or [])
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise typer.Exit(BAD_INPUT)
+    print(f"{len(configs)} config{'s' if len(configs) > 1 else ''} checked, no problems.")
+
+
+def _print_table(rows) -> None:
+    rows = list(rows)
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, text in rows:
+        print(f"{name:<{width}}  {text}")

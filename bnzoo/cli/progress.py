@@ -1,0 +1,73 @@
+"""How a run looks while it goes: a live bar on a terminal, plain lines elsewhere."""
+
+import time
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+REFRESH_SECONDS = 0.2
+
+
+class EpochProgress(keras.callbacks.Callback):
+    """One line per finished epoch; on a terminal also a bar over the steps of the whole run.
+
+    Use it as a context manager, so that the bar goes away however the run ends.
+    """
+
+    def __init__(self, console: Console | None = None):
+        super().__init__()
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps, left:"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self._task = None
+        self._drawn = 0.0
+
+    def __enter__(self):
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error):
+        self._bar.stop()
+
+    def line(self, text: str) -> None:
+        """Print a line above the bar."""
+        self.console.print(text, markup=False)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Begin the bar with the first epoch, which a resumed run does not start at 1."""
+        self._epoch, self._started = epoch, time.perf_counter()
+        steps = self.params["steps"]
+        if self._task is None:
+            self._first_epoch = epoch
+            self._task = self._bar.add_task(
+                "", total=steps and (self.params["epochs"] - epoch) * steps
+            )
+        self._done = (epoch - self._first_epoch) * (steps or 0)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Move the bar, but not at every step: drawing costs more than a small step."""
+        now = time.perf_counter()
+        if self._bar.disable or now - self._drawn < REFRESH_SECONDS:
+            return
+        self._drawn = now
+        self._bar.update(
+            self._task,
+            completed=self._done + batch + 1,
+            description=f"epoch {self._epoch + 1}/{self.params['epochs']}  loss {logs['loss']:.4f}",
+        )
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Print what the epoch reached."""
+        width = len(str(self.params["epochs"]))
+        shown = "  ".join(f"{name} {float(value):.4f}" for name, value in logs.items())
+        seconds = time.perf_counter() - self._started
+        self.line(f"epoch {epoch + 1:>{width}}/{self.params['epochs']}  {shown}  {seconds:.1f} s")

@@ -1,0 +1,72 @@
+"""`train`: one run, shown live."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bnzoo.cli.app import command
+from bnzoo.cli.listing import Set
+
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Folder of the run. Default: runs/<config name>."),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue the run in --out at its last complete epoch.")
+]
+
+
+@command("train")
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG")],
+    out: Out = None,
+    overrides: Set = None,
+    resume: Resume = False,
+) -> None:
+    """Train the model of a config and keep everything in a run folder."""
+    from bnzoo.config import load_config
+
+    checked = load_config(config, overrides or [])
+    out = out or Path("runs") / config.stem
+
+    from bnzoo.quiet import start_tensorflow_quietly
+
+    start_tensorflow_quietly()
+    from bnzoo.cli.interruption import Interruption
+    from bnzoo.cli.progress import EpochProgress
+    from bnzoo.runs import RunFolder
+    from bnzoo.training import train as run
+
+    with EpochProgress() as progress:
+        callbacks = [Interruption(), progress]
+        try:
+            summary = run(checked, out, resume, callbacks, announce=progress.line)
+        except KeyboardInterrupt:
+            if RunFolder(out).config_file.exists():
+                progress.line(f"Stopped. Continue with: {_again(config, out, overrides)} --resume")
+            raise
+    _report(summary, config, out)
+
+
+def _again(config: Path, out: Path, overrides: list[str] | None) -> str:
+    import shlex
+
+    sets = [word for text in overrides or [] for word in ("--set", text)]
+    return shlex.join(["bnzoo", "train", str(config), "--out", str(out), *sets])
+
+
+def _report(summary: dict, config: Path, out: Path) -> None:
+    if summary["status"] == "diverged":
+        where = summary["diverged"]
+        print(
+            f"Diverged: the loss was no longer finite at step {where['step']} "
+            f"(epoch {where['epoch']}). Lower train.optimizer.learning_rate. History: {out}"
+        )
+        raise typer.Exit(1)
+    test = summary["test"]
+    print(f"Completed {summary['epochs']} epochs in {summary['seconds']:.1f} s.")
+    print(f"  test accuracy  {test['accuracy']:.4f}")
+    print(f"  test loss      {test['loss']:.4f}")
+    print(f"  run folder     {out}")
+    print(f"  next           bnzoo export {out} --out served/{out.name}")
