@@ -1,0 +1,92 @@
+"""Run the commands of the README and write their real output below them.
+
+    python scripts/make_outputs.py
+
+Commands stand in ```console blocks behind `$ `; they run in order in one temporary folder that
+holds this repository's `scripts` and `configs`.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parent.parent
+README = REPOSITORY / "README.md"
+BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
+# These make an environment of their own: run by hand and by CI.
+NOT_RUN = ("scripts/quickstart", "scripts/test")
+LONGEST = 14  # lines of output; more are shortened in the middle
+KEPT = 6
+
+
+def commands(text: str) -> list[str]:
+    """Return the commands of a README in order."""
+    return [command for block in BLOCK.findall(text) for command, _ in parse(block)]
+
+
+def parse(block: str) -> list[tuple[str, list[str]]]:
+    """Split a console block into (command, lines of output)."""
+    found: list[tuple[str, list[str]]] = []
+    for line in block.splitlines():
+        if line.startswith("$ "):
+            found.append((line[2:], []))
+        elif found:
+            found[-1][1].append(line)
+    return found
+
+
+def is_run(command: str) -> bool:
+    """Tell whether a command is one that we run."""
+    return not command.startswith(NOT_RUN)
+
+
+def prepare(folder: Path) -> None:
+    """Make a folder look like a checkout to the commands."""
+    for name in ("scripts", "configs"):
+        (folder / name).symlink_to(REPOSITORY / name)
+
+
+def run(command: str, folder: Path) -> tuple[int, list[str]]:
+    """Run a command as a shell would, and return its exit code and its output, shortened."""
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("TF_CPP")}
+    done = subprocess.run(
+        command,
+        shell=True,
+        cwd=folder,
+        env=environment | {"PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return done.returncode, shortened(done.stdout.rstrip().splitlines())
+
+
+def shortened(lines: list[str]) -> list[str]:
+    """Leave out the middle of a long output."""
+    return lines if len(lines) <= LONGEST else [*lines[:KEPT], "...", *lines[-KEPT:]]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(folder)
+
+        def rewrite(match: re.Match) -> str:
+            lines = []
+            for command, output in parse(match[1]):
+                if is_run(command):
+                    print("$", command, file=sys.stderr)
+                    output = run(command, folder)[1]
+                lines += [f"$ {command}", *output]
+            return "```console\n" + "\n".join(lines) + "\n```"
+
+        README.write_text(BLOCK.sub(rewrite, README.read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The README: its commands work as printed, its Python runs, its numbers are up to date."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+README = (REPOSITORY / "README.md").read_text()
+
+
+def script(name):
+    """Import a script, which is no module of the package."""
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+outputs = script("make_outputs")
+
+
+def without_numbers(lines):
+    """Numbers differ from machine to machine; how many epochs an early stop leaves does too."""
+    shapes = [re.sub(r"\d[\d,.e-]*|\s+", "#", line) for line in lines]
+    return list(dict.fromkeys(shapes))
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """The folder in which the commands and then the Python of the README have run, in order."""
+    folder = tmp_path_factory.mktemp("readme")
+    outputs.prepare(folder)
+    printed = {
+        command: outputs.run(command, folder)
+        for command in outputs.commands(README)
+        if outputs.is_run(command)
+    }
+    return folder, printed
+
+
+def test_every_command_prints_what_the_readme_shows(ran):
+    for block in outputs.BLOCK.findall(README):
+        for command, expected in outputs.parse(block):
+            if not outputs.is_run(command):
+                continue
+            code, lines = ran[1][command]
+            wanted = 2 if "train.epoch=3" in command else 0  # the one that shows mistakes
+            assert code == wanted, (command, lines)
+            assert without_numbers(lines) == without_numbers(expected), command
+
+
+def test_what_is_not_run_here_exists_and_can_be_executed():
+    for name in outputs.NOT_RUN:
+        assert (REPOSITORY / name).stat().st_mode & 0o111, f"chmod +x {name}"
+
+
+def test_the_python_of_the_readme_runs(ran):
+    code = "\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+    assert "bnzoo.load_model" in code
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", code],
+        cwd=ran[0],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_results_are_up_to_date_with_their_files():
+    results = script("make_results")
+    assert results.updated(README) == README, "run scripts/make_results.py"
+
+
+def test_it_stays_readable_in_one_sitting():
+    assert len(README.splitlines()) < 250
+
+
+def test_files_that_the_readme_names_exist():
+    names = re.findall(r"`((?:bnzoo|tests|scripts|configs)/[\w/.]*\w)/?`", README)
+    assert len(names) > 8
+    for name in names:
+        assert (REPOSITORY / name).exists(), name
