@@ -19,7 +19,7 @@ _HOMES = {
     "export_saved_model": "bnzoo.serving",
     "load_model": "bnzoo.loading",
 }
-_ROOMS = ("config", "data", "layers", "models", "ops", "serving", "training")
+_ROOMS = ("config", "data", "layers", "models", "ops", "serving", "studies", "training")
 
 __all__ = ["__version__", *_HOMES, *_ROOMS]
 

@@ -10,14 +10,15 @@ import keras
 import bnzoo.layers
 import bnzoo.models  # noqa: F401
 from bnzoo.errors import InputError
-from bnzoo.runs import RunFolder
+from bnzoo.runs import RunFolder, usable_run
 
 
 def load_model(path: str | Path) -> keras.Model:
     """Load a model with bnzoo's classes known to Keras, safe mode on.
 
     Args:
-        path: a saved `.keras` file, or the folder of a completed run.
+        path: a saved `.keras` file, or the folder of a completed run, or of a completed study:
+            then it is its best run (`StudyFolder.best_run` says which one that is).
 
     Returns:
         The model as it was saved, compiled if it was.
@@ -25,7 +26,7 @@ def load_model(path: str | Path) -> keras.Model:
     Raises:
         InputError: there is no such file, it is no model, or the run has none.
     """
-    path = Path(path)
+    path = usable_run(path)
     if not path.is_dir():
         return load_keras_file(path)
     file = _model_of_run(path)

@@ -1,17 +1,26 @@
-"""The run folder: the only file that knows what lies where in it."""
+"""The folders of runs and studies: the only file that knows what lies where in them."""
 
-import csv
 import json
-import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from bnzoo.config import Config, differences, dump_config, load_config
+from bnzoo.config import Config, differences, dump_config, load_resolved
 from bnzoo.errors import InputError
+from bnzoo.files import RowFile, read_rows, write_atomically
+
+__all__ = [
+    "HISTORY_COLUMNS",
+    "STATUSES",
+    "RowFile",
+    "RunFolder",
+    "StudyFolder",
+    "read_rows",
+    "usable_run",
+    "write_atomically",
+]
 
 HISTORY_COLUMNS = (
     "epoch",
@@ -25,28 +34,21 @@ HISTORY_COLUMNS = (
 STATUSES = ("completed", "diverged", "interrupted")
 
 
-class RunFolder:
-    """Reads and writes one run.
+class _Folder:
+    """What the folders of a run and of a study have in common: whose they are, and the summary."""
 
-    `config.yaml` (resolved), `history.csv` (a row per epoch), `model.keras`, `summary.json`,
-    `weights_path.csv` where single weights are followed, `tensorboard/`, and while a run is not
-    finished `checkpoint/`, from which it can be resumed.
-    """
+    kind: ClassVar[str]
+    command: ClassVar[str]
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.config_file = self.path / "config.yaml"
-        self.history_file = self.path / "history.csv"
-        self.model_file = self.path / "model.keras"
         self.summary_file = self.path / "summary.json"
-        self.weights_path_file = self.path / "weights_path.csv"
-        self.tensorboard = self.path / "tensorboard"
-        self.checkpoints = self.path / "checkpoint"
 
     # --- opening ---------------------------------------------------------------------------------
 
     def start(self, config: Config) -> None:
-        """Check that a new run of `config` can be written here; `claim` then does.
+        """Check that a new run or study of `config` can be written here; `claim` then does.
 
         Raises:
             InputError: the folder cannot be made or written, or holds a run or other files.
@@ -55,11 +57,14 @@ class RunFolder:
         if self.config_file.exists():
             self._refuse_other(config)
             raise InputError(
-                f"{self.path}: already holds a run of this config "
+                f"{self.path}: already holds a {self.kind} of this config "
                 f"({self.status() or 'not finished'}). Add --resume to continue it, or choose "
                 "another folder with --out."
             )
-        strangers = sorted(entry.name for entry in self.path.iterdir())
+        # What a kill in the middle of `claim` leaves behind is no one else's.
+        partial = f".{self.config_file.name}."
+        entries = [entry.name for entry in self.path.iterdir()]
+        strangers = sorted(name for name in entries if not name.startswith(partial))
         if strangers:
             raise InputError(
                 f"{self.path}: expected an empty or new folder, found {', '.join(strangers[:3])}"
@@ -67,23 +72,27 @@ class RunFolder:
             )
 
     def claim(self, config: Config) -> None:
-        """Write the resolved configuration: from now on the folder is this run's."""
+        """Write the resolved configuration: from now on the folder is this run's or study's."""
         write_atomically(self.config_file, dump_config(config))
-        self.summary_file.unlink(missing_ok=True)  # of an interrupted run that goes on
+        self.summary_file.unlink(missing_ok=True)  # of an interrupted one that goes on
 
     def resume(self, config: Config) -> None:
-        """Check that the folder holds a run of `config` that can be continued.
+        """Check that the folder holds a run or study of `config` that can be continued.
 
         Raises:
-            InputError: there is no run, or it is another config's.
+            InputError: there is none, or it is another config's.
         """
-        if not self.config_file.exists():
+        if not self._holds_something():
             raise InputError(
-                f"{self.path}: nothing to resume: expected a run folder with config.yaml. "
-                "Leave --resume out to start a new run, or name the run's folder with --out."
+                f"{self.path}: nothing to resume: expected a {self.kind} folder with config.yaml. "
+                f"Leave --resume out to start a new {self.kind}, or name the {self.kind}'s folder "
+                "with --out."
             )
         self._refuse_other(config)
         self._make()
+
+    def _holds_something(self) -> bool:
+        return self.config_file.exists()
 
     def _make(self) -> None:
         try:
@@ -102,22 +111,31 @@ class RunFolder:
             ) from None
 
     def _refuse_other(self, config: Config) -> None:
-        changed = differences(self.config(), config)
+        if not self.config_file.exists():
+            return
+        found = self.config()
+        kind = "study" if found.compare else "run"
+        if kind != self.kind:
+            raise InputError(
+                f"{self.path}: holds a {kind}, and a {self.kind} was to be written. "
+                "Choose another folder with --out."
+            )
+        changed = differences(found, config)
         if changed:
             raise InputError(
-                f"{self.path}: holds a run of another config. What differs:\n"
+                f"{self.path}: holds a {self.kind} of another config. What differs:\n"
                 + "\n".join(f"  {line}" for line in changed)
                 + "\nChoose another folder with --out, or run with the config it holds."
             )
 
-    # --- reading ---------------------------------------------------------------------------------
+    # --- reading and writing ---------------------------------------------------------------------
 
     def config(self) -> Config:
-        """Return the resolved configuration of the run."""
-        return load_config(self.config_file)
+        """Return the resolved configuration."""
+        return load_resolved(self.config_file)
 
     def status(self) -> str | None:
-        """Return the status of a run that ended, one of `STATUSES`, else None."""
+        """Return the status of what has ended, one of `STATUSES`, else None."""
         return self.summary()["status"] if self.summary_file.exists() else None
 
     def summary(self) -> dict[str, Any]:
@@ -130,21 +148,36 @@ class RunFolder:
             return json.loads(self.summary_file.read_text())
         except (OSError, json.JSONDecodeError) as error:
             raise InputError(
-                f"{self.summary_file}: expected the summary of a run that ended, got: {error}. "
-                "Finish the run with `bnzoo train CONFIG --resume`."
+                f"{self.summary_file}: expected the summary of a {self.kind} that ended, got: "
+                f"{error}. Finish the {self.kind} with `bnzoo {self.command} CONFIG --resume`."
             ) from None
-
-    def history(self) -> list[dict[str, float | None]]:
-        """Return one mapping per complete epoch; a cell that was not measured is None."""
-        return read_rows(self.history_file)
-
-    # --- writing ---------------------------------------------------------------------------------
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write `summary.json`; NaN and infinite numbers become null, as JSON has none."""
         write_atomically(self.summary_file, json.dumps(_finite(summary), indent=2) + "\n")
 
-    # --- checkpoints -----------------------------------------------------------------------------
+
+class RunFolder(_Folder):
+    """Reads and writes one run.
+
+    `config.yaml` (resolved), `history.csv` (a row per epoch), `model.keras`, `summary.json`,
+    `weights_path.csv` where single weights are followed, `tensorboard/`, and while a run is not
+    finished `checkpoint/`, from which it can be resumed.
+    """
+
+    kind, command = "run", "train"
+
+    def __init__(self, path: str | Path):
+        super().__init__(path)
+        self.history_file = self.path / "history.csv"
+        self.model_file = self.path / "model.keras"
+        self.weights_path_file = self.path / "weights_path.csv"
+        self.tensorboard = self.path / "tensorboard"
+        self.checkpoints = self.path / "checkpoint"
+
+    def history(self) -> list[dict[str, float | None]]:
+        """Return one mapping per complete epoch; a cell that was not measured is None."""
+        return read_rows(self.history_file)
 
     def checkpoint(self, epochs_done: int) -> Path:
         """Return the file that holds the training state after so many complete epochs."""
@@ -170,67 +203,72 @@ class RunFolder:
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
 
-class RowFile:
-    """A CSV file that grows by a row per epoch and survives being cut off in the middle.
+class StudyFolder(_Folder):
+    """Reads and writes one study.
 
-    Args:
-        path: the file.
-        columns: its heading; `epoch` among them.
-        keep_epochs: rows of later epochs are dropped on opening (they will be run again).
+    `config.yaml` (resolved, with its `compare` section), `runs/<variant>/seed-<n>/` (ordinary run
+    folders), `summary.json`, `report.html`, and `figures/` with the report's figures as PNG.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str], keep_epochs: int):
-        self.path, self.columns = path, columns
-        kept = [row for row in read_rows(path) if row["epoch"] <= keep_epochs]
-        self.rows = kept
-        self._write(kept)
+    kind, command = "study", "compare"
 
-    def append(self, row: dict[str, Any]) -> None:
-        """Add one row and make sure that it is on disk."""
-        self.rows.append(row)
-        self._write(self.rows)
+    def __init__(self, path: str | Path):
+        super().__init__(path)
+        self.runs = self.path / "runs"
+        self.report_file = self.path / "report.html"
+        self.figures = self.path / "figures"
 
-    def _write(self, rows: Iterable[dict]) -> None:
-        lines = [",".join(_quoted(column) for column in self.columns)]
-        lines += [",".join(_cell(row.get(column)) for column in self.columns) for row in rows]
-        write_atomically(self.path, "\n".join(lines) + "\n")
+    def run(self, variant: str, seed: int) -> RunFolder:
+        """Return the folder of the run of one variant with one seed."""
+        return RunFolder(self.runs / variant / f"seed-{seed}")
+
+    def _holds_something(self) -> bool:
+        # Runs that `bnzoo train` made in their places are as good as our own.
+        return super()._holds_something() or any(self.runs.glob("*/seed-*/config.yaml"))
+
+    def best_run(self) -> RunFolder:
+        """Return the run to use of a completed study.
+
+        The variant is the one with the best mean test accuracy among those that never diverged
+        (among all that have one, if all diverged once). Of its runs it is the one whose best
+        epoch was best by the metric that selects epochs: validation accuracy where there is any.
+        The test set has no say in which run it is, unless it is the validation set.
+
+        Raises:
+            InputError: the study is not completed, or each of its runs diverged.
+        """
+        summary = self.summary()
+        if summary["status"] != "completed":
+            raise InputError(
+                f"{self.path}: expected a completed study, got one that is {summary['status']}. "
+                f"Finish it with `bnzoo compare CONFIG --out {self.path} --resume`."
+            )
+        found = {
+            name: variant
+            for name, variant in summary["variants"].items()
+            if variant["test_accuracy"]["n"]
+        }
+        steady = {name: variant for name, variant in found.items() if not variant["diverged"]}
+        if not found:
+            raise InputError(
+                f"{self.path}: expected a run with usable weights, and every run diverged. "
+                "Lower train.optimizer.learning_rate."
+            )
+        best = max((steady or found).values(), key=lambda one: one["test_accuracy"]["mean"])
+        completed = [run for run in best["runs"] if run["status"] == "completed"]
+        metric = completed[0]["selection_metric"]
+        return RunFolder(self.path / max(completed, key=lambda run: run["best"][metric])["folder"])
 
 
-def read_rows(path: Path) -> list[dict[str, float | None]]:
-    """Return the rows of a CSV file of numbers; no file, no rows."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [
-            {
-                key: None if value == "" else int(value) if key == "epoch" else float(value)
-                for key, value in row.items()
-            }
-            for row in csv.DictReader(file)
-        ]
+def usable_run(path: str | Path) -> Path:
+    """Return the folder of a study's best run; any other path as it is.
 
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader, or a crash, sees the old or the new one, never half."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"' if "," in text else text
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else repr(value)
+    Raises:
+        InputError: as `StudyFolder.best_run`.
+    """
+    folder = StudyFolder(path)
+    is_study = folder.config_file.is_file() and folder.config().compare is not None
+    return folder.best_run().path if is_study else Path(path)
 
 
 def _finite(value: Any) -> Any:

@@ -15,20 +15,50 @@ MAY_IMPORT = {
     "config": set(),
     "environment": set(),
     "errors": set(),
+    "files": set(),
     "quiet": set(),
-    "runs": {"config"},
+    "runs": {"config", "files"},
     "data": {"config"},
     "ops": set(),
     "layers": {"ops"},
     "models": {"config", "layers"},
     "loading": {"layers", "models", "runs"},
     "training": {"config", "data", "environment", "layers", "loading", "models", "runs"},
+    "reporting": {"config", "environment", "runs"},
+    "studies": {
+        "config",
+        "data",
+        "environment",
+        "loading",
+        "models",
+        "reporting",
+        "runs",
+        "training",
+    },
     "serving": {"config", "data", "environment", "loading", "runs"},
-    "cli": {"config", "environment", "quiet", "runs", "serving", "training"},
+    "cli": {
+        "config",
+        "environment",
+        "quiet",
+        "reporting",
+        "runs",
+        "serving",
+        "studies",
+        "training",
+    },
 }
-WITHOUT_KERAS = ("config", "environment", "errors", "runs")
+WITHOUT_KERAS = ("config", "environment", "errors", "files", "reporting", "runs")
 # Imported lazily, inside functions, where only the TensorFlow backend goes.
-WITHOUT_TENSORFLOW_AT_IMPORT = ("ops", "layers", "models", "loading", "quiet", "training", "cli")
+WITHOUT_TENSORFLOW_AT_IMPORT = (
+    "ops",
+    "layers",
+    "models",
+    "loading",
+    "quiet",
+    "training",
+    "studies",
+    "cli",
+)
 
 
 def modules():

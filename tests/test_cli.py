@@ -62,7 +62,14 @@ def call(monkeypatch, capfd):
 
 
 def test_help_and_listings_import_no_tensorflow():
-    for arguments in (["--help"], ["train", "--help"], ["--version"], ["models"], ["datasets"]):
+    for arguments in (
+        ["--help"],
+        ["train", "--help"],
+        ["compare", "--help"],
+        ["--version"],
+        ["models"],
+        ["datasets"],
+    ):
         script = (
             f"import sys; sys.argv = ['bnzoo', *{arguments}]\n"
             "from bnzoo.cli import main\n"
@@ -130,6 +137,13 @@ def test_out_defaults_to_the_configs_name(call, config_file, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     assert call("train", config_file)[0] == 0
     assert (tmp_path / "runs" / "small" / "summary.json").exists()
+
+
+def test_a_config_with_a_study_trains_whatever_its_variants_become(call, config_file, tmp_path):
+    config_file.write_text(CONFIG + "compare: {variants: {none: {model.placement: none}}}\n")
+    out = ("--out", tmp_path / "run", "--set", "model.placement=none", "--set", "train.epochs=1")
+    assert call("train", config_file, *out)[0] == 0
+    assert "compare: null" in (tmp_path / "run" / "config.yaml").read_text()
 
 
 def test_a_diverged_run_says_so_and_exits_with_1(call, config_file, tmp_path):

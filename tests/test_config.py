@@ -1,5 +1,6 @@
 """Configurations: what is accepted, what each problem says, and where the file's values end up."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -255,3 +256,105 @@ def test_checking_a_config_imports_no_tensorflow_and_no_keras():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+STUDY = (
+    GOOD
+    + """
+compare:
+  baseline: {model.placement: none}
+  variants: {before: {model.placement: before}, wide: {model.filters: [8, 8, 8]}}
+  seeds: [4, 2]
+"""
+)
+
+
+def test_a_study_has_variants_and_seeds(write):
+    loaded = load_text(write, STUDY)
+    assert loaded.compare.seeds == (4, 2)
+    assert list(loaded.compare.overrides()) == ["baseline", "before", "wide"]
+    assert loaded.single_run() == load_text(write, GOOD)
+    assert config.load_config(write(config.dump_config(loaded), "again.yaml")) == loaded
+
+
+def test_the_configs_of_variants_are_those_of_bnzoo_train(write):
+    path = write(STUDY)
+    found = config.variant_configs(config.load_config(path), seed=4)
+    assert list(found) == ["baseline", "before", "wide"]
+    for name, override in (("baseline", "model.placement=none"), ("wide", "model.filters=[8,8,8]")):
+        alone = config.load_config(path, ["seed=4", override, "compare=null"])
+        assert found[name] == alone
+        assert config.dump_config(found[name]) == config.dump_config(alone)
+
+
+def test_a_variant_may_choose_another_optimizer_or_model(write):
+    changes = (
+        "{train.optimizer.name: sgd, model: {name: dense, units: [3]}, train.schedule: cosine}"
+    )
+    loaded = load_text(write, STUDY, f"compare.variants={{other: {changes}}}")
+    other = config.variant_configs(loaded)["other"]
+    assert other.train.optimizer.name == "sgd"
+    assert other.train.optimizer.learning_rate == 3e-4  # the config's own stays
+    assert (other.model.name, other.model.units) == ("dense", (3,))
+    assert other.train.schedule.name == "cosine"
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("compare=3", "compare: expected a mapping, got 3."),
+        ("compare={seeds: [0]}", "compare.variants: missing."),
+        ("compare.variants={}", "compare.variants: expected at least one variant, got {}."),
+        ("compare.variants.a=3", "compare.variants.a: expected a mapping, got 3."),
+        ("compare.baseline=3", "compare.baseline: expected a mapping, got 3."),
+        ("compare.variants.a/b={}", "expected names of letters, digits, _ and -, got 'a/b'."),
+        ("compare.variants={1: {seed: 1}}", "expected names of letters, digits, _ and -, got 1."),
+        ("compare.variants.baseline={}", "expected no variant named 'baseline'"),
+        ("compare.seed=[1]", "compare.seed: unknown key 'seed'. Did you mean 'seeds'"),
+        ("compare.seeds=3", "compare.seeds: expected a list of different whole numbers"),
+        ("compare.seeds=[]", "at least one, got []."),
+        ("compare.seeds=[1, 1]", "got [1, 1]."),
+        ("compare.seeds=[-1]", "got [-1]."),
+        ("compare.seeds=[true]", "got [True]."),
+        (
+            "compare.variants.x={model.placement: befor}",
+            "run.yaml: compare.variants.x: model.placement: expected 'none', 'before' or 'after', "
+            "got 'befor'. Did you mean 'before'?",
+        ),
+        (
+            "compare.baseline={train.epoch: 3}",
+            "compare.baseline: train.epoch: unknown key 'epoch'. Did you mean 'epochs'?",
+        ),
+        ("compare.variants.x={seed: 9}", "compare.variants.x: seed: expected another key"),
+        ("compare.variants.x={compare.seeds: [9]}", "compare.seeds: expected another key"),
+        ("compare.variants.x={a..b: 9}", "expected dotted keys such as train.epochs, got 'a..b'."),
+        (
+            "compare.variants.x={train.epochs.first: 9}",
+            "compare.variants.x: train.epochs.first=9: train.epochs is 2, not a mapping",
+        ),
+        (
+            "compare.variants.x={model.filters: [8, 8, 8]}",
+            "compare.variants.x: expected another config than wide, got the same.",
+        ),
+        (
+            "compare.variants.x={data.batch_size: 32, model.placement: none}",
+            "compare.variants.x: expected another config than baseline, got the same.",
+        ),
+    ],
+)
+def test_a_problem_of_a_study_names_the_variant_and_the_key(write, override, expected):
+    assert expected in problem(write, STUDY, override)
+
+
+def test_every_problem_of_every_variant_is_reported_once(write):
+    variants = "{before: {model.placement: x, seed: 1}, wide: {model.filters: [8], train.epoch: 3}}"
+    text = STUDY.replace("epochs: 2", "epochs: -2")
+    lines = problem(write, text, f"compare.variants={variants}").splitlines()
+    places = [re.search(r"run\.yaml: (.*?): (?:expected|unknown)", line)[1] for line in lines]
+    assert places == [
+        "train.epochs",
+        "compare.variants.before: seed",
+        "compare.variants.before: model.placement",
+        "compare.variants.wide: model.filters",
+        "compare.variants.wide: train.epoch",
+    ]

@@ -23,6 +23,8 @@ def test_the_wheel_holds_the_package_its_type_marker_and_the_starter_configs(tmp
         names = set(wheel.namelist())
         wheel.extractall(tmp_path / "site")
     assert {"bnzoo/__init__.py", "bnzoo/py.typed"} <= names
+    templates = ("study.html.j2", "page.css")
+    assert {f"bnzoo/reporting/templates/{name}" for name in templates} <= names
     assert not [name for name in names if name.startswith(("tests/", "configs/results"))]
     assert "bnzoo/configs/results" not in {name.rpartition("/")[0] for name in names}
     listed = subprocess.run(

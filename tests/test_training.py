@@ -92,6 +92,12 @@ def test_the_summary_tells_what_was_run_and_what_came_out(finished):
     assert summary["data"]["class_names"] == [str(digit) for digit in range(10)]
 
 
+def test_a_run_of_a_config_with_a_study_leaves_the_study_aside(tmp_path):
+    variants = {"none": {"model.placement": "none"}}
+    train(make_config(compare={"variants": variants}, train__epochs=1), tmp_path)
+    assert runs.RunFolder(tmp_path).config() == make_config(train__epochs=1)
+
+
 def test_the_saved_model_scores_what_the_summary_says(finished):
     checked, folder, summary, _ = finished
     from bnzoo import data

@@ -11,7 +11,7 @@ from bnzoo.cli.app import command
 @command("export")
 def export(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="A run folder or a .keras file.")
+        Path, typer.Argument(metavar="SOURCE", help="A run or study folder, or a .keras file.")
     ],
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="The model's folder; gets DIR/N/.")
@@ -31,9 +31,12 @@ def export(
     from bnzoo.serving.export import METADATA_FILE
 
     folder = export_source(source, out, version)
-    parity = json.loads((folder / METADATA_FILE).read_text())["parity"]
+    facts = json.loads((folder / METADATA_FILE).read_text())
+    parity = facts["parity"]
     difference, allowed = parity["largest_relative_difference"], parity["allowed"]
     print(f"Exported to {folder}")
+    if "run" in facts:
+        print(f"  the study's best run: {facts['run']}")
     print(
         "  reloaded in a new process: answers differ by at most "
         f"{difference:.1e} of the largest (allowed {allowed:g})"

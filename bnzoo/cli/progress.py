@@ -22,7 +22,7 @@ class EpochProgress(keras.callbacks.Callback):
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("steps, left:"),
+            TextColumn("{task.fields[unit]}, left:"),
             TimeRemainingColumn(),
             console=self.console,
             transient=True,
@@ -49,7 +49,7 @@ class EpochProgress(keras.callbacks.Callback):
         if self._task is None:
             self._first_epoch = epoch
             self._task = self._bar.add_task(
-                "", total=steps and (self.params["epochs"] - epoch) * steps
+                "", total=steps and (self.params["epochs"] - epoch) * steps, unit="steps"
             )
         self._done = (epoch - self._first_epoch) * (steps or 0)
 
@@ -71,3 +71,28 @@ class EpochProgress(keras.callbacks.Callback):
         shown = "  ".join(f"{name} {float(value):.4f}" for name, value in logs.items())
         seconds = time.perf_counter() - self._started
         self.line(f"epoch {epoch + 1:>{width}}/{self.params['epochs']}  {shown}  {seconds:.1f} s")
+
+
+class StudyProgress(EpochProgress):
+    """The same for run after run, with one overall line: `run 4/9 before seed 1`."""
+
+    def __init__(self, console: Console | None = None):
+        super().__init__(console)
+        self._overall = None
+
+    def begin_run(self, position: int, total: int, label: str) -> None:
+        """Show which run begins, and start the bar over the steps anew.
+
+        Args:
+            position: of the run among all, from 1; earlier ones are done.
+            total: number of runs.
+            label: variant and seed.
+        """
+        text = f"run {position}/{total} {label}"
+        self.line(text)
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+            self._task = None
+        if self._overall is None:
+            self._overall = self._bar.add_task("", total=total, completed=position - 1, unit="runs")
+        self._bar.update(self._overall, completed=position - 1, description=text)

@@ -27,7 +27,8 @@ def train(
     """Train the model of a config and keep everything in a run folder."""
     from bnzoo.config import load_config
 
-    checked = load_config(config, overrides or [])
+    # A study's variants are not run here: what --set does to them is no reason to refuse.
+    checked = load_config(config, [*(overrides or []), "compare=null"])
     out = out or Path("runs") / config.stem
 
     from bnzoo.quiet import start_tensorflow_quietly

@@ -9,6 +9,7 @@ from bnzoo.config.overrides import apply_overrides, parse_override
 from bnzoo.config.problems import check
 from bnzoo.config.reading import read_yaml
 from bnzoo.config.schema import Config
+from bnzoo.config.variants import variant_problems
 from bnzoo.errors import InputError
 
 
@@ -38,7 +39,27 @@ def validate(tree: dict, source: str) -> Config:
     Raises:
         InputError: as `load_config`.
     """
-    return check(Config, tree, source)
+    problems: list[str] = []
+    try:
+        config = check(Config, tree, source)
+    except InputError as error:
+        problems = str(error).splitlines()
+    problems += variant_problems(tree, source, known=problems)
+    if problems:
+        raise InputError("\n".join(problems))
+    return config
+
+
+def load_resolved(path: str | Path) -> Config:
+    """Read a configuration that `dump_config` wrote.
+
+    The variants of a study were checked before it was written; they are not applied again, as
+    all defaults stand there now (see `variant_configs`).
+
+    Raises:
+        InputError: the file cannot be read, or was changed into something that is no config.
+    """
+    return check(Config, read_yaml(Path(path)), str(path))
 
 
 def check_configs(paths: Sequence[str | Path], overrides: Iterable[str] = ()) -> list[str]:

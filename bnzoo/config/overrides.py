@@ -1,4 +1,4 @@
-"""`--set key=value`: dotted paths into the tree of a configuration."""
+"""`--set key=value`, and the variants of a study: dotted paths into the tree of a configuration."""
 
 import copy
 from collections.abc import Iterable
@@ -31,12 +31,13 @@ def parse_override(text: str) -> tuple[str, Any]:
         ) from None
 
 
-def apply_overrides(tree: dict, overrides: Iterable[tuple[str, Any]]) -> dict:
+def apply_overrides(tree: dict, overrides: Iterable[tuple[str, Any]], door: str = "--set ") -> dict:
     """Return a copy of `tree` with the value at each dotted path replaced.
 
     Args:
         tree: a configuration as plain mappings.
         overrides: pairs of dotted path and value; missing mappings on the way are made.
+        door: how the overrides came in, for messages.
 
     Raises:
         InputError: a path leads through something that is no mapping.
@@ -53,7 +54,7 @@ def apply_overrides(tree: dict, overrides: Iterable[tuple[str, Any]]) -> dict:
                 # `optimizer: sgd` and `schedule: cosine` are short for a mapping with a name.
                 if key not in ("optimizer", "schedule"):
                     raise InputError(
-                        f"--set {path}={value}: {'.'.join(parents[: depth + 1])} is {child!r}, "
+                        f"{door}{path}={value}: {'.'.join(parents[: depth + 1])} is {child!r}, "
                         f"not a mapping, so it has no key {(*parents, last)[depth + 1]!r}."
                     )
                 child = node[key] = {"name": child}

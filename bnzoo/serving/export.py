@@ -9,7 +9,7 @@ import keras
 from bnzoo import environment
 from bnzoo.errors import InputError
 from bnzoo.loading import load_model
-from bnzoo.runs import RunFolder
+from bnzoo.runs import RunFolder, usable_run
 from bnzoo.serving.layout import check_target, publish
 from bnzoo.serving.parity import measure_parity, tolerance
 from bnzoo.serving.signature import input_spec, serving_function
@@ -70,23 +70,27 @@ def export_saved_model(
 
 
 def export_source(source: str | Path, path: str | Path, version: int | None = None) -> Path:
-    """Export a run folder or a `.keras` file; what the run knows of its data goes along.
+    """Export a run folder, a study's best run or a `.keras` file.
+
+    What the run knows of its data goes along.
 
     Raises:
         InputError: as `load_model` and `export_saved_model`.
     """
-    source = Path(source)
     check_target(Path(path), version)
-    model = load_model(source)
+    source, run = Path(source), usable_run(source)
+    model = load_model(run)
     metadata = {}
-    if source.is_dir():
-        folder = RunFolder(source)
+    if run.is_dir():
+        folder = RunFolder(run)
         summary = folder.summary()
         metadata = {
             "config": folder.config().model_dump(mode="json"),
             "data": summary["data"],
             "test": summary["test"],
         }
+    if run != source:
+        metadata["run"] = run.relative_to(source).as_posix()  # which one of the study
     return export_saved_model(model, path, version, metadata)
 
 

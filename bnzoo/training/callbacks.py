@@ -79,7 +79,7 @@ class FollowWeights(keras.callbacks.Callback):
 
     def __init__(self, model, followed: tuple[FollowedWeight, ...], folder: RunFolder, epochs_done):
         super().__init__()
-        self._weights = [(item, _find_weight(model, item)) for item in followed]
+        self._weights = [(item, find_weight(model, item)) for item in followed]
         self._columns = ["epoch", "loss", *(item.label for item in followed)]
         self._folder, self._epochs_done = folder, epochs_done
 
@@ -96,7 +96,12 @@ class FollowWeights(keras.callbacks.Callback):
         self._file.append({"epoch": epoch + 1, "loss": float(logs["loss"]), **values})
 
 
-def _find_weight(model, item: FollowedWeight):
+def find_weight(model: keras.Model, item: FollowedWeight) -> keras.Variable:
+    """Return the weight that holds a followed one.
+
+    Raises:
+        InputError: the layer, the weight or the index does not exist.
+    """
     where = "train.follow_weights"
     layers = {layer.name: layer for layer in model.layers}
     if item.layer not in layers:

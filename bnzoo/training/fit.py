@@ -33,7 +33,7 @@ def train(
     """Run a configuration to its end and return its summary.
 
     Args:
-        config: the checked configuration.
+        config: the checked configuration; a `compare` section is left aside.
         out: the run folder; made if missing.
         resume: continue the run in `out` at its last complete epoch. A run that ended is left as
             it is.
@@ -47,7 +47,7 @@ def train(
         InputError: the folder holds something else, or data and model do not fit together.
         KeyboardInterrupt: again, after an interrupted run has been recorded.
     """
-    folder = RunFolder(out)
+    config, folder = config.single_run(), RunFolder(out)
     if resume:
         folder.resume(config)
         if folder.status() in ("completed", "diverged"):

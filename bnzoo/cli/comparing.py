@@ -1,0 +1,74 @@
+"""`compare`: a study, variants of a config against a baseline, over several seeds."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bnzoo.cli.app import command
+from bnzoo.cli.listing import Set
+
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Folder of the study. Default: runs/<config name>."),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Keep the runs in --out that have ended, continue the others."),
+]
+
+
+@command("compare")
+def compare(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG")],
+    out: Out = None,
+    overrides: Set = None,
+    resume: Resume = False,
+) -> None:
+    """Compare variants of a config over several seeds, and write a report."""
+    from bnzoo.config import load_config
+
+    checked = load_config(config, overrides or [])
+    out = out or Path("runs") / config.stem
+
+    from bnzoo.quiet import start_tensorflow_quietly
+
+    start_tensorflow_quietly()
+    from bnzoo.cli.interruption import Interruption
+    from bnzoo.cli.progress import StudyProgress
+    from bnzoo.runs import StudyFolder
+    from bnzoo.studies import compare as run
+
+    again = _again(config, out, overrides)
+    with StudyProgress() as progress:
+        try:
+            summary = run(
+                checked,
+                out,
+                resume,
+                callbacks=[Interruption(), progress],
+                announce=progress.line,
+                begin_run=progress.begin_run,
+                name=config.stem,
+                command=again,
+            )
+        except KeyboardInterrupt:
+            if StudyFolder(out).config_file.exists():
+                progress.line(f"Stopped. Continue with: {again} --resume")
+            raise
+    _report(summary, out)
+
+
+def _again(config: Path, out: Path, overrides: list[str] | None) -> str:
+    import shlex
+
+    sets = [word for text in overrides or [] for word in ("--set", text)]
+    return shlex.join(["bnzoo", "compare", str(config), "--out", str(out), *sets])
+
+
+def _report(summary: dict, out: Path) -> None:
+    from bnzoo.runs import StudyFolder
+
+    print(summary["verdict"])
+    print(f"  report         {StudyFolder(out).report_file}")
+    print(f"  next           bnzoo export {out} --out served/{out.name}")

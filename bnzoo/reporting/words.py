@@ -1,0 +1,80 @@
+"""Numbers of a summary as the words of a page; a dash where nothing was measured."""
+
+from collections.abc import Sequence
+from typing import Any
+
+MINUS = "\N{MINUS SIGN}"  # a hyphen is lost beside a digit
+NOTHING = "\N{EN DASH}"
+
+
+def percent(value: float | None) -> str:
+    """Write a share in percent: 0.9913 is `99.13 %`."""
+    return NOTHING if value is None else f"{100 * value:.2f} %"
+
+
+def percent_spread(statistics: dict[str, Any] | None) -> str:
+    """Write mean and standard deviation in percent; one seed has no deviation."""
+    if not statistics or statistics.get("mean") is None:
+        return NOTHING
+    if statistics.get("std") is None:
+        return percent(statistics["mean"])
+    return f"{100 * statistics['mean']:.2f} ± {100 * statistics['std']:.2f} %"
+
+
+def spread(statistics: dict[str, Any] | None, digits: int = 3) -> str:
+    """Write mean and standard deviation of any number."""
+    if not statistics or statistics.get("mean") is None:
+        return NOTHING
+    mean = f"{statistics['mean']:.{digits}f}"
+    std = statistics.get("std")
+    return mean if std is None else f"{mean} ± {std:.{digits}f}"
+
+
+def points(difference: dict[str, Any] | None) -> str:
+    """Write a paired difference in percentage points, with its interval where there is one."""
+    if not difference or difference.get("mean") is None:
+        return NOTHING
+    mean = f"{100 * difference['mean']:+.2f}"
+    interval = difference.get("interval")
+    if interval:
+        low, high = (f"{100 * bound:.2f}" for bound in interval)
+        text = f"{mean} [{low}, {high}]"
+    else:
+        text = f"{mean} (n = {difference['n']})"
+    return text.replace("-", MINUS)
+
+
+def reached(times: dict[str, Any] | None, total: int) -> str:
+    """Write how many epochs or steps it took, and how many seeds got there at all.
+
+    Args:
+        times: `n` seeds got there, after `mean` epochs or steps.
+        total: the seeds that ran.
+    """
+    if not times or not total:
+        return NOTHING
+    if not times.get("n"):
+        return "not reached"
+    mean = f"{times['mean']:,.1f}".removesuffix(".0")
+    return mean if times["n"] == total else f"{mean} ({times['n']} of {total} seeds)"
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the units of everyday: `42 s`, `3 min 20 s`, `2 h 5 min`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def listed(names: Sequence[Any]) -> str:
+    """Join words as a sentence does: `a, b and c`."""
+    names = [str(name) for name in names]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def plural(count: int, noun: str) -> str:
+    """Write a count with its noun: `1 seed`, `3 seeds`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,202 @@
+"""The report of a study: what it shows, that it stands alone, and that it is repeatable."""
+
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+from study_folders import VARIANTS, make_study
+
+from bnzoo.reporting.report import write_study_report
+from bnzoo.reporting.style import COLORS
+
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects tags, identifiers and texts, and that every tag is closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.ids, self.links, self.words, self.open = [], [], [], [], []
+        self.feed(text)
+        assert self.open == []
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.open += [] if tag in VOID else [tag]
+        for name, value in attributes:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("src", "href", "xlink:href"):
+                self.links.append(value)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.open = self.open[:-1] if tag not in VOID else self.open
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"style", "svg"} & set(self.open):
+            self.words.append(data)
+
+
+def write(folder, **changes):
+    folder.mkdir(exist_ok=True)
+    summary = make_study(folder, **changes)
+    write_study_report(folder, summary)
+    text = (folder / "report.html").read_text()
+    return summary, text, Page(text)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    return folder, *write(folder)
+
+
+def test_the_verdict_comes_first_then_figures_numbers_and_what_was_run(written):
+    _, summary, _, page = written
+    headings = ["Over the epochs", "The loss over two weights", "Numbers", "What was run"]
+    places = [page.text.index(text) for text in (summary["verdict"], *headings)]
+    assert places == sorted(places)
+    for variant in summary["variants"].values():
+        assert variant["verdict"] in page.text
+
+
+def test_the_page_stands_alone(written):
+    _, _, text, page = written
+    assert all(link.startswith("#") for link in page.links)
+    assert "script" not in page.tags
+    assert "http" not in re.sub(r'http-equiv|xmlns(:xlink)?="[^"]*"', "", text)
+    assert not re.search(r"url\((?!#)|@import", text)
+    assert "default-src 'none'" in text
+
+
+def test_identifiers_are_unique_and_references_are_met(written):
+    _, _, text, page = written
+    assert len(page.ids) == len(set(page.ids))
+    used = re.findall(r'url\(#([^)]*)\)|xlink:href="#([^"]*)"|labelledby="([^"]*)"', text)
+    assert {first or second or third for first, second, third in used} <= set(page.ids)
+
+
+def test_figures_take_every_colour_from_the_page(written):
+    _, _, text, _ = written
+    svg = "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))
+    assert set(re.findall(r"#[0-9a-f]{6}\b", svg)) == set()
+    css = text[text.index("<style>") : text.index("</style>")]
+    light, dark = css.split("prefers-color-scheme: dark")
+    for number, color in enumerate(COLORS):
+        assert f"--series-{number}: {color};" in light
+        assert f"--series-{number}: #" in dark
+    assert set(re.findall(r"var\((--[\w-]+)\)", text)) <= set(re.findall(r"(--[\w-]+):", light))
+
+
+def test_figures_are_described_and_written_as_png(written):
+    folder, _, text, page = written
+    assert page.tags.count("svg") == 2 + len(VARIANTS)
+    labels = re.findall(r'<figure role="group" aria-label="([^"]*)"', text)
+    assert len(labels) == 5
+    assert "before ends at 99." in labels[0]
+    for name in ("accuracy", "loss", "weights_path"):
+        header = (folder / "figures" / f"{name}.png").read_bytes()[:8]
+        assert header == b"\x89PNG\r\n\x1a\n"
+
+
+def test_the_table_holds_the_summarys_numbers(written):
+    _, summary, _, page = written
+    before = summary["variants"]["before"]
+    accuracy, difference = before["test_accuracy"], before["difference"]
+    low, high = (f"{100 * bound:.2f}" for bound in difference["interval"])
+    for text in (
+        f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['std']:.2f} %",
+        f"{100 * difference['mean']:+.2f} [{low}, {high}]",
+        f"{100 * before['runs'][1]['test_accuracy']:.2f} %",
+        "to 94.63 %",
+        "3.3 1,774 steps",
+    ):
+        assert text in page.text
+
+
+def test_what_was_run_can_be_run_again(written):
+    _, summary, _, page = written
+    for text in (summary["command"], summary["protocol"], "18 min 27 s for 270 epochs",
+                 "tensorflow 2.21.0", "cpu: A processor", "model.placement: none",
+                 "learning_rate: 0.001"):  # fmt: skip
+        assert text in page.text
+
+
+def test_the_accuracy_is_labelled_by_the_examples_it_was_measured_on(written, tmp_path):
+    folder, summary, text, _ = written
+    assert "Test accuracy after each epoch (published protocol)" in text
+    shutil.copytree(folder, tmp_path / "copy")
+    summary["config"]["data"]["validation"] = 0.2
+    write_study_report(tmp_path / "copy", summary)
+    summary["config"]["data"]["validation"] = "test"
+    text = (tmp_path / "copy" / "report.html").read_text()
+    assert "Validation accuracy after each epoch" in text
+    assert "(published protocol)" not in text
+
+
+def test_equal_input_gives_equal_files(written, tmp_path):
+    folder, summary, _, _ = written
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    write_study_report(tmp_path, summary)
+    for name in ("report.html", "figures/accuracy.png", "figures/weights_path.png"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_interrupted_diverged_and_missing_runs_are_named(tmp_path):
+    changes = {"diverged": {("baseline", 1)}, "missing": {("after", 1), ("after", 2)}}
+    _, text, page = write(tmp_path / "study", **changes)
+    assert "2 of 9 runs are missing: after seed 1, after seed 2." in page.text
+    assert page.text.index("Incomplete.") < page.text.index("Over the epochs")
+    assert "baseline, seed 1: the loss was no longer finite at step 1,801 (epoch 4)." in page.text
+    assert "seed 1 diverged" in page.text
+    assert "seed 2 missing" in page.text
+    assert "diverged after this" in text
+    assert "1 of 3" in page.text
+    assert "(n = 1)" in page.text
+
+
+def test_one_seed_and_one_epoch_have_no_band(tmp_path):
+    _, _, page = write(tmp_path / "study", seeds=(0,), epochs=1)
+    assert "there is no band" in page.text
+    assert "±" not in page.text.replace("± std", "").replace("± is the", "")
+
+
+def test_all_diverged_before_the_first_epoch_leaves_a_page_without_figures(tmp_path):
+    every = {(name, 0) for name in VARIANTS}
+    summary = make_study(tmp_path, seeds=(0,), diverged=every)
+    shutil.rmtree(tmp_path / "runs")
+    write_study_report(tmp_path, summary)
+    page = Page((tmp_path / "report.html").read_text())
+    assert "there is nothing to draw" in page.text
+    assert "svg" not in page.tags
+
+
+def test_texts_of_others_are_escaped(tmp_path):
+    wild = "<script>alert(1)</script> $x_ & 'y'"
+    (tmp_path / "study").mkdir()
+    summary = make_study(tmp_path / "study", epochs=2)
+    summary["variants"]["_before"] = summary["variants"].pop("before")
+    summary |= {"name": wild, "verdict": wild, "command": wild}
+    write_study_report(tmp_path / "study", summary)
+    page = Page((tmp_path / "study" / "report.html").read_text())
+    assert "script" not in page.tags
+    assert page.text.count(wild) == 4
+    assert "_before, seed 0" in (tmp_path / "study" / "report.html").read_text()
+
+
+def test_reporting_starts_neither_tensorflow_nor_keras():
+    script = (
+        "import sys, bnzoo.reporting.report, bnzoo.reporting.explanation\n"
+        "assert not {'tensorflow', 'keras', 'matplotlib.pyplot'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,89 @@
+"""The lines that a figure draws: means over seeds, bands, and where a run broke off."""
+
+import math
+
+import numpy as np
+import pytest
+
+from bnzoo.reporting import words
+from bnzoo.reporting.curves import draw_curves
+from bnzoo.reporting.images import drawn
+from bnzoo.reporting.series import RunRows, VariantRuns
+from bnzoo.reporting.style import looks
+
+
+def run(losses, seed=0, status="completed", path=()):
+    rows = [{"epoch": place + 1, "loss": loss} for place, loss in enumerate(losses)]
+    return RunRows({"seed": seed, "status": status}, rows, list(path))
+
+
+def test_the_mean_lies_between_the_lowest_and_the_highest_seed():
+    line = VariantRuns("before", [run([1.0, 4.0]), run([2.0, 8.0]), run([6.0, 0.0])]).mean("loss")
+    assert line.epochs.tolist() == [1, 2]
+    assert line.values.tolist() == [3.0, 4.0]
+    assert (line.low.tolist(), line.high.tolist()) == ([1.0, 0.0], [6.0, 8.0])
+
+
+def test_a_run_that_stopped_early_counts_as_long_as_it_went():
+    line = VariantRuns("before", [run([1.0, 4.0]), run([3.0])]).mean("loss")
+    assert line.values.tolist() == [2.0, 4.0]
+
+
+def test_diverged_runs_are_left_out_of_the_mean_and_end_before_the_first_bad_number():
+    variant = VariantRuns("none", [run([1.0]), run([5.0, 6.0, math.nan, 1.0], 1, "diverged")])
+    assert variant.mean("loss").values.tolist() == [1.0]
+    (diverged,) = variant.diverged()
+    assert diverged.line("loss").values.tolist() == [5.0, 6.0]
+
+
+def test_a_column_that_was_not_measured_is_an_empty_line():
+    assert VariantRuns("none", [run([1.0])]).mean("val_loss").epochs.size == 0
+
+
+@pytest.mark.parametrize("names", [(), ("a",), ("a", "b"), ("a", "b", "c")])
+def test_a_path_needs_two_weights_and_takes_the_first_two(names):
+    rows = [{"epoch": 1, "loss": 2.0} | {name: float(ord(name)) for name in names}]
+    path = run([2.0], path=rows).weight_path()
+    assert path is None if len(names) < 2 else path.points.tolist() == [[97.0, 98.0, 2.0]]
+
+
+def test_a_diverged_run_does_not_flatten_the_others():
+    variants = [VariantRuns("none", [run([2.0, 1.0]), run([2.0, 1e30], 1, "diverged")])]
+    (axes,) = drawn(draw_curves, variants, "loss", "Loss").axes
+    assert axes.get_ylim()[1] < 3
+    cross = axes.lines[-1]
+    assert cross.get_ydata()[0] == axes.get_ylim()[1]
+
+
+@pytest.mark.parametrize(("last", "scale"), [(1.0, "linear"), (0.01, "log"), (0.0, "linear")])
+def test_a_loss_that_falls_far_gets_a_log_scale(last, scale):
+    (axes,) = drawn(draw_curves, [VariantRuns("a", [run([2.0, last])])], "loss", "Loss").axes
+    assert axes.get_yscale() == scale
+
+
+def test_variants_differ_by_more_than_colour():
+    found = list(looks([str(number) for number in range(30)]).values())
+    assert len(set(found)) == 30
+    assert len({look[1:] for look in found}) == 30
+
+
+def test_names_in_a_legend_are_taken_literally():
+    variants = [VariantRuns(name, [run([2.0, 1.0])]) for name in ("_a", "$b$", "c" * 40)]
+    (legend,) = drawn(draw_curves, variants, "loss", "Loss").legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts[:2] == ["_a", "$b$"]
+    assert len(texts[2]) == 28
+
+
+def test_numbers_become_words():
+    assert words.percent(0.99125) == "99.12 %"
+    assert words.percent_spread({"mean": 0.5, "std": None}) == "50.00 %"
+    assert words.percent_spread({"mean": None, "std": None}) == words.NOTHING
+    lower = {"mean": -0.05, "interval": [-0.06, -0.04], "n": 3}
+    assert words.points(lower) == "−5.00 [−6.00, −4.00]"  # noqa: RUF001
+    assert words.reached({"n": 0, "mean": None}, 3) == "not reached"
+    assert words.reached({"n": 2, "mean": 4.0}, 3) == "4 (2 of 3 seeds)"
+    assert [words.duration(seconds) for seconds in (42, 200, 7500)] == [
+        "42 s", "3 min 20 s", "2 h 5 min"
+    ]  # fmt: skip
+    assert words.listed(np.arange(3)) == "0, 1 and 2"
