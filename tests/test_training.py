@@ -372,3 +372,15 @@ def test_a_killed_deterministic_run_resumes_to_the_history_of_an_undisturbed_one
     assert history_without_seconds(killed.path) == history_without_seconds(tmp_path / "whole")
     whole, resumed = (runs.RunFolder(tmp_path / name).summary() for name in ("whole", "killed"))
     assert resumed["test"] == whole["test"]
+
+
+def test_the_followed_weights_of_the_published_figure_are_pytorchs():
+    """PyTorch's (out, in, row, column) = (3, 4, 1, 0) and (3, 8, 1, 0) in Keras' order."""
+    from bnzoo import models
+
+    section = config.load_config(config.starter_configs()["three_conv_devanagari"]).train
+    kernel = models.build("three_conv").get_layer("conv_3").kernel.numpy()
+    as_pytorch = kernel.transpose(3, 2, 0, 1)
+    for item, index in zip(section.follow_weights, [(3, 4, 1, 0), (3, 8, 1, 0)], strict=True):
+        assert (item.layer, item.weight) == ("conv_3", "kernel")
+        assert kernel[item.index] == as_pytorch[index]
