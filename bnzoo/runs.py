@@ -1,17 +1,23 @@
 """The run folder: the only file that knows what lies where in it."""
 
+import contextlib
 import csv
 import json
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from bnzoo.config import Config, differences, dump_config, load_config
 from bnzoo.errors import InputError
+from bnzoo.files import make_writable_folder, write_atomically
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None
 
 HISTORY_COLUMNS = (
     "epoch",
@@ -28,14 +34,15 @@ STATUSES = ("completed", "diverged", "interrupted")
 class RunFolder:
     """Reads and writes one run.
 
-    `config.yaml` (resolved), `history.csv` (a row per epoch), `model.keras`, `summary.json`,
-    `weights_path.csv` where single weights are followed, `tensorboard/`, and while a run is not
-    finished `checkpoint/`, from which it can be resumed.
+    `config.yaml` (resolved), `data.json` (what data it met), `history.csv` (a row per epoch),
+    `model.keras`, `summary.json`, `weights_path.csv` where single weights are followed,
+    `tensorboard/`, and while a run is not finished `checkpoint/`, from which it can be resumed.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.config_file = self.path / "config.yaml"
+        self.data_file = self.path / "data.json"
         self.history_file = self.path / "history.csv"
         self.model_file = self.path / "model.keras"
         self.summary_file = self.path / "summary.json"
@@ -51,7 +58,7 @@ class RunFolder:
         Raises:
             InputError: the folder cannot be made or written, or holds a run or other files.
         """
-        self._make()
+        make_writable_folder(self.path)
         if self.config_file.exists():
             self._refuse_other(config)
             raise InputError(
@@ -59,17 +66,59 @@ class RunFolder:
                 f"({self.status() or 'not finished'}). Add --resume to continue it, or choose "
                 "another folder with --out."
             )
-        strangers = sorted(entry.name for entry in self.path.iterdir())
+        strangers = sorted(entry.name for entry in self.path.iterdir() if entry.name[0] != ".")
         if strangers:
             raise InputError(
                 f"{self.path}: expected an empty or new folder, found {', '.join(strangers[:3])}"
                 f"{' and more' if len(strangers) > 3 else ''}. Choose another folder with --out."
             )
 
-    def claim(self, config: Config) -> None:
-        """Write the resolved configuration: from now on the folder is this run's."""
+    def claim(self, config: Config, data: dict[str, Any]) -> None:
+        """Write the resolved configuration and what data it met: the folder is this run's now.
+
+        Args:
+            config: of the run.
+            data: facts about the data as it is now, JSON-able.
+
+        Raises:
+            InputError: a resumed run met other data before.
+        """
+        if self.data_file.exists():
+            self._refuse_other_data(json.loads(self.data_file.read_text()), data)
+        write_atomically(self.data_file, json.dumps(data, indent=2) + "\n")
         write_atomically(self.config_file, dump_config(config))
         self.summary_file.unlink(missing_ok=True)  # of an interrupted run that goes on
+
+    def _refuse_other_data(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+        changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+        if changed:
+            raise InputError(
+                f"{self.path}: the data is not what this run began with. What differs:\n"
+                + "\n".join(
+                    f"  {key}: {before.get(key)} there, {now.get(key)} now" for key in changed
+                )
+                + "\nBring the data back, or start a new run in another folder with --out."
+            )
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from writing this run; the system lets go if the process dies.
+
+        Raises:
+            InputError: another process holds it.
+        """
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise InputError(
+                f"{self.path}: another process is training in this folder. "
+                "Wait until it has ended, or choose another folder with --out."
+            ) from None
+        finally:
+            os.close(descriptor)
 
     def resume(self, config: Config) -> None:
         """Check that the folder holds a run of `config` that can be continued.
@@ -83,23 +132,7 @@ class RunFolder:
                 "Leave --resume out to start a new run, or name the run's folder with --out."
             )
         self._refuse_other(config)
-        self._make()
-
-    def _make(self) -> None:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path):
-                pass
-        except (FileExistsError, NotADirectoryError):
-            raise InputError(
-                f"{self.path}: expected a folder, got a file (itself or on the way). "
-                "Choose another folder with --out."
-            ) from None
-        except OSError as error:
-            raise InputError(
-                f"{self.path}: expected a folder that can be written, got: {error.strerror}. "
-                "Choose another folder with --out."
-            ) from None
+        make_writable_folder(self.path)
 
     def _refuse_other(self, config: Config) -> None:
         changed = differences(self.config(), config)
@@ -161,7 +194,7 @@ class RunFolder:
     def keep_checkpoints(self, epochs: set[int]) -> None:
         """Remove the checkpoints of all other epochs."""
         kept = {self.checkpoint(epochs_done).name for epochs_done in epochs}
-        for path in self.checkpoints.glob("*.keras"):
+        for path in self.checkpoints.glob("epoch-*.keras"):
             if path.name not in kept:
                 path.unlink(missing_ok=True)
 
@@ -208,21 +241,6 @@ def read_rows(path: Path) -> list[dict[str, float | None]]:
             }
             for row in csv.DictReader(file)
         ]
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader, or a crash, sees the old or the new one, never half."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _quoted(text: str) -> str:

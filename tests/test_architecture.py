@@ -16,17 +16,18 @@ MAY_IMPORT = {
     "environment": set(),
     "errors": set(),
     "quiet": set(),
-    "runs": {"config"},
+    "files": set(),
+    "runs": {"config", "files"},
     "data": {"config"},
     "ops": set(),
     "layers": {"ops"},
     "models": {"config", "layers"},
     "loading": {"layers", "models", "runs"},
     "training": {"config", "data", "environment", "layers", "loading", "models", "runs"},
-    "serving": {"config", "data", "environment", "loading", "runs"},
+    "serving": {"config", "data", "environment", "files", "loading", "runs"},
     "cli": {"config", "environment", "quiet", "runs", "serving", "training"},
 }
-WITHOUT_KERAS = ("config", "environment", "errors", "runs")
+WITHOUT_KERAS = ("config", "environment", "errors", "files", "runs")
 # Imported lazily, inside functions, where only the TensorFlow backend goes.
 WITHOUT_TENSORFLOW_AT_IMPORT = ("ops", "layers", "models", "loading", "quiet", "training", "cli")
 
