@@ -11,6 +11,11 @@ class InputError(ValueError):
     """
 
 
+def close_words(name: str, known: Iterable[str]) -> list[str]:
+    """Return the at most three known words that are close to `name`, the closest first."""
+    return difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.5)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Name the known words close to `name`.
 
@@ -21,5 +26,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     Returns:
         `"Did you mean 'three_conv'?"`, or `""` when nothing is close.
     """
-    close = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.5)
+    close = close_words(name, known)
     return f"Did you mean {' or '.join(repr(word) for word in close)}?" if close else ""

@@ -7,6 +7,30 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bnzoo.errors import InputError
+
+
+def make_writable_folder(path: Path) -> None:
+    """Make a folder if needed, and make sure that files can be written into it.
+
+    Raises:
+        InputError: it, or something on the way to it, is a file, or may not be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(
+            f"{path}: expected a folder, got a file (itself or on the way). "
+            "Choose another folder with --out."
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"{path}: expected a folder that can be written, got: {error.strerror}. "
+            "Choose another folder with --out."
+        ) from None
+
 
 class RowFile:
     """A CSV file that grows by a row per epoch and survives being cut off in the middle.

@@ -13,25 +13,26 @@ from bnzoo.errors import InputError
 from bnzoo.runs import RunFolder, usable_run
 
 
-def load_model(path: str | Path) -> keras.Model:
+def load_model(path: str | Path, compile: bool = True) -> keras.Model:
     """Load a model with bnzoo's classes known to Keras, safe mode on.
 
     Args:
         path: a saved `.keras` file, or the folder of a completed run, or of a completed study:
             then it is its best run (`StudyFolder.best_run` says which one that is).
+        compile: load optimizer, loss and metrics too, if they were saved.
 
     Returns:
-        The model as it was saved, compiled if it was.
+        The model as it was saved.
 
     Raises:
         InputError: there is no such file, it is no model, or the run has none.
     """
     path = usable_run(path)
     if not path.is_dir():
-        return load_keras_file(path)
+        return load_keras_file(path, compile)
     file = _model_of_run(path)
     with dtype_policy(RunFolder(path).config().train.precision):
-        return load_keras_file(file)
+        return load_keras_file(file, compile)
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def dtype_policy(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def load_keras_file(path: Path) -> keras.Model:
+def load_keras_file(path: Path, compile: bool = True) -> keras.Model:
     """Load one `.keras` file, safe mode on.
 
     Raises:
@@ -60,10 +61,11 @@ def load_keras_file(path: Path) -> keras.Model:
             f"{path}: no such file or folder; expected a saved .keras file or a run folder."
         )
     try:
-        return keras.saving.load_model(path, safe_mode=True)
+        return keras.saving.load_model(path, compile=compile, safe_mode=True)
     except (ValueError, TypeError, OSError, KeyError) as error:
         raise InputError(
-            f"{path}: expected a model saved by Keras as .keras, got: {_first_line(error)}. "
+            f"{path}: expected a whole model saved by Keras as .keras; Keras says: "
+            f"{_first_line(error)}. "
             "Save it again with model.save('name.keras')."
         ) from error
 

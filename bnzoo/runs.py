@@ -1,15 +1,22 @@
 """The folders of runs and studies: the only file that knows what lies where in them."""
 
+import contextlib
 import json
+import os
 import re
 import shutil
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 from bnzoo.config import Config, differences, dump_config, load_resolved
 from bnzoo.errors import InputError
-from bnzoo.files import RowFile, read_rows, write_atomically
+from bnzoo.files import RowFile, make_writable_folder, read_rows, write_atomically
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None
 
 __all__ = [
     "HISTORY_COLUMNS",
@@ -53,7 +60,7 @@ class _Folder:
         Raises:
             InputError: the folder cannot be made or written, or holds a run or other files.
         """
-        self._make()
+        make_writable_folder(self.path)
         if self.config_file.exists():
             self._refuse_other(config)
             raise InputError(
@@ -61,10 +68,8 @@ class _Folder:
                 f"({self.status() or 'not finished'}). Add --resume to continue it, or choose "
                 "another folder with --out."
             )
-        # What a kill in the middle of `claim` leaves behind is no one else's.
-        partial = f".{self.config_file.name}."
-        entries = [entry.name for entry in self.path.iterdir()]
-        strangers = sorted(name for name in entries if not name.startswith(partial))
+        # Hidden: what systems leave in every folder, and a kill in the middle of `claim` in this.
+        strangers = sorted(entry.name for entry in self.path.iterdir() if entry.name[0] != ".")
         if strangers:
             raise InputError(
                 f"{self.path}: expected an empty or new folder, found {', '.join(strangers[:3])}"
@@ -89,26 +94,30 @@ class _Folder:
                 "with --out."
             )
         self._refuse_other(config)
-        self._make()
+        make_writable_folder(self.path)
 
     def _holds_something(self) -> bool:
         return self.config_file.exists()
 
-    def _make(self) -> None:
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from writing here; the system lets go if the process dies.
+
+        Raises:
+            InputError: another process holds it.
+        """
+        descriptor = os.open(self.path, os.O_RDONLY)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path):
-                pass
-        except (FileExistsError, NotADirectoryError):
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
             raise InputError(
-                f"{self.path}: expected a folder, got a file (itself or on the way). "
-                "Choose another folder with --out."
+                f"{self.path}: another process is at work in this folder. "
+                "Wait until it has ended, or choose another folder with --out."
             ) from None
-        except OSError as error:
-            raise InputError(
-                f"{self.path}: expected a folder that can be written, got: {error.strerror}. "
-                "Choose another folder with --out."
-            ) from None
+        finally:
+            os.close(descriptor)
 
     def _refuse_other(self, config: Config) -> None:
         if not self.config_file.exists():
@@ -160,20 +169,48 @@ class _Folder:
 class RunFolder(_Folder):
     """Reads and writes one run.
 
-    `config.yaml` (resolved), `history.csv` (a row per epoch), `model.keras`, `summary.json`,
-    `weights_path.csv` where single weights are followed, `tensorboard/`, and while a run is not
-    finished `checkpoint/`, from which it can be resumed.
+    `config.yaml` (resolved), `data.json` (what data it met), `history.csv` (a row per epoch),
+    `model.keras`, `summary.json`, `weights_path.csv` where single weights are followed,
+    `tensorboard/`, and while a run is not finished `checkpoint/`, from which it can be resumed.
     """
 
     kind, command = "run", "train"
 
     def __init__(self, path: str | Path):
         super().__init__(path)
+        self.data_file = self.path / "data.json"
         self.history_file = self.path / "history.csv"
         self.model_file = self.path / "model.keras"
         self.weights_path_file = self.path / "weights_path.csv"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoint"
+
+    def claim(self, config: Config, data: dict[str, Any] | None = None) -> None:
+        """Write the resolved configuration, and what data it met: the folder is this run's now.
+
+        Args:
+            config: of the run.
+            data: facts about the data as it is now, JSON-able.
+
+        Raises:
+            InputError: a resumed run met other data before.
+        """
+        if data and self.data_file.exists():
+            self._refuse_other_data(json.loads(self.data_file.read_text()), data)
+        if data:
+            write_atomically(self.data_file, json.dumps(data, indent=2) + "\n")
+        super().claim(config)
+
+    def _refuse_other_data(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+        changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+        if changed:
+            raise InputError(
+                f"{self.path}: the data is not what this run began with. What differs:\n"
+                + "\n".join(
+                    f"  {key}: {before.get(key)} there, {now.get(key)} now" for key in changed
+                )
+                + "\nBring the data back, or start a new run in another folder with --out."
+            )
 
     def history(self) -> list[dict[str, float | None]]:
         """Return one mapping per complete epoch; a cell that was not measured is None."""
@@ -194,7 +231,7 @@ class RunFolder(_Folder):
     def keep_checkpoints(self, epochs: set[int]) -> None:
         """Remove the checkpoints of all other epochs."""
         kept = {self.checkpoint(epochs_done).name for epochs_done in epochs}
-        for path in self.checkpoints.glob("*.keras"):
+        for path in self.checkpoints.glob("epoch-*.keras"):
             if path.name not in kept:
                 path.unlink(missing_ok=True)
 

@@ -35,7 +35,7 @@ MAY_IMPORT = {
         "runs",
         "training",
     },
-    "serving": {"config", "data", "environment", "loading", "runs"},
+    "serving": {"config", "data", "environment", "files", "loading", "runs"},
     "cli": {
         "config",
         "environment",

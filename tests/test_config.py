@@ -178,7 +178,9 @@ def test_a_model_without_a_name_is_named(write):
     ("text", "expected"),
     [
         ("- 1\n", "expected a mapping with the sections data, model and train, got list"),
-        ("", "expected a mapping with the sections data, model and train, got NoneType"),
+        ("", "expected a mapping with the sections data, model and train, got an empty file"),
+        ("? [a]\n: 2\n", "expected a word as key, got ['a'] (line 1)"),
+        ("1: 2\n", "expected a word as key, got 1 (line 1)"),
         ("data: [", "not valid YAML"),
         ("seed: 1\nseed: 2\n", "key 'seed' stands twice (line 2)"),
         ("\tseed: 1\n", "not valid YAML"),
@@ -216,6 +218,38 @@ def test_an_override_reaches_into_a_short_form(write):
 def test_another_optimizer_refuses_the_first_ones_keys(write):
     message = problem(write, GOOD, "train.optimizer={name: sgd, beta_1: 0.5, learning_rate: 0.1}")
     assert "train.optimizer.beta_1: unknown key 'beta_1'" in message
+
+
+def test_an_override_reaches_into_a_default_optimizer(write):
+    text = "data: {name: digits}\nmodel: {name: dense}\n"
+    loaded = load_text(
+        write, text, "train.optimizer.learning_rate=0.1", "train.schedule={name: cosine}"
+    )
+    assert (loaded.train.optimizer.name, loaded.train.optimizer.learning_rate) == ("sgd", 0.1)
+
+
+def test_a_slip_in_the_models_name_hides_no_other_problem(write):
+    sets = ("model.name=densee", "model.placement=befor", "model.filtres=3")
+    text = "data: {name: digits}\nmodel: {name: dense}\n"
+    lines = problem(write, text, *sets).splitlines()
+    assert len(lines) == 3
+    assert "model.name: expected one of conv1d" in lines[0]
+    assert any("model.placement: expected 'none', 'before' or 'after'" in line for line in lines)
+    assert any("model.filtres: unknown key" in line for line in lines)
+
+
+def test_a_weight_followed_twice_is_refused(write):
+    item = "{layer: conv_1, index: [0, 0, 0, 0]}"
+    message = problem(write, GOOD, f"train.follow_weights=[{item}, {item}]")
+    assert "expected each weight once, got conv_1/kernel[0,0,0,0] twice" in message
+
+
+def test_yaml_merge_keys_work(write):
+    text = "x: &x {name: digits}\ndata: {<<: *x, batch_size: 8}\nmodel: {name: dense}\n"
+    assert "x: unknown key" in problem(write, text)
+    from bnzoo.config.reading import parse_yaml
+
+    assert parse_yaml(text)["data"] == {"batch_size": 8, "name": "digits"}
 
 
 def test_early_stopping_on_validation_needs_validation(write):

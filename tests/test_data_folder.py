@@ -26,7 +26,6 @@ def test_jpeg_bmp_gif_and_upper_case_endings_are_read(tmp_path):
     root = write_folder(tmp_path)
     image = write_image(root / "train" / "cat" / "a.jpg", numbered_image(50))
     image.rename(image.with_suffix(".JPEG"))
-    (root / "train" / "cat" / "notes.txt").write_text("not an image")
     (root / "train" / "cat" / ".hidden.png").write_text("not an image")
     assert load(root).num_train == 13
 
@@ -88,6 +87,29 @@ def test_class_folder_without_images(tmp_path):
     (root / "train" / "bird" / "a.webp").write_bytes(b"")
     with pytest.raises(InputError, match=r"train/bird has no images: found only .*'\.webp': 1"):
         load(root)
+
+
+@pytest.mark.parametrize("kind", ["webp", "folder", "dead link"])
+def test_what_is_no_image_is_named_or_skipped_and_counted_never_dropped(tmp_path, kind):
+    root = write_folder(tmp_path)
+    stranger = root / "train" / "cat" / "stranger"
+    if kind == "webp":
+        stranger = stranger.with_suffix(".webp")
+        stranger.write_bytes(b"RIFF0000WEBP")
+    elif kind == "folder":
+        stranger.mkdir()
+    else:
+        stranger.symlink_to(root / "gone.png")
+    with pytest.raises(InputError, match=f"The image {stranger} cannot be read"):
+        load(root)
+    assert load(root, skip_unreadable=True).skipped == (str(stranger),)
+
+
+def test_what_systems_leave_in_folders_is_ignored(tmp_path):
+    root = write_folder(tmp_path)
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._1.png"):
+        (root / "train" / "cat" / name).write_bytes(b"x")
+    assert load(root).skipped == ()
 
 
 def test_one_class(tmp_path):

@@ -192,3 +192,28 @@ def test_gradient_of_the_padding_does_not_reach_the_statistics():
     gradient = tape.gradient(loss, x).numpy()
     assert np.all(gradient[~mask.numpy()[..., 0]] == 0)
     assert np.all(gradient[mask.numpy()[..., 0]] != 0)
+
+
+@pytest.mark.parametrize("garbage", [float("nan"), float("inf")])
+def test_what_padding_holds_reaches_no_gradient(garbage):
+    """First and second gradients equal those with finite padding."""
+    problem, *_ = problem_and_gradients("masked")
+    x, gamma, beta = tensors_of(problem)
+    counted = np.broadcast_to(problem.mask, x.shape).astype(bool)
+    kept = tf.constant(counted, x.dtype)
+
+    def gradients(x):
+        with tf.GradientTape() as outer:
+            outer.watch([x, gamma, beta])
+            with tf.GradientTape() as inner:
+                inner.watch([x, gamma, beta])
+                mask = tf.constant(problem.mask)
+                outputs = normalize_batch(x, gamma, beta, mask, epsilon=EPSILON, dtype=x.dtype)[0]
+                loss = tf.reduce_sum(tf.where(counted, outputs, 0) ** 3)
+            first = inner.gradient(loss, [x, gamma, beta])
+            squares = sum(tf.reduce_sum(value**2) for value in first)
+        return [*first, *outer.gradient(squares, [x, gamma, beta])]
+
+    dirty = tf.where(counted, x, tf.constant(garbage, x.dtype))
+    for actual, expected in zip(gradients(dirty), gradients(x * kept), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-12)

@@ -135,9 +135,34 @@ def test_only_the_newest_and_the_kept_checkpoint_stay(tmp_path):
     (folder.checkpoints / ".epoch-00011.keras.partial.keras").write_text("cut off")
     assert folder.last_checkpoint() == (10, folder.checkpoint(10))
     folder.keep_checkpoints({2, 10})
-    assert sorted(path.name for path in folder.checkpoints.glob("*.keras")) == [
+    assert sorted(path.name for path in folder.checkpoints.glob("epoch-*")) == [
         "epoch-00002.keras",
         "epoch-00010.keras",
     ]
     folder.drop_checkpoints()
     assert folder.last_checkpoint() is None
+
+
+def test_a_resumed_run_that_meets_other_data_is_refused_with_the_difference(tmp_path):
+    folder = runs.RunFolder(tmp_path)
+    folder.start(make_config())
+    folder.claim(make_config(), {"class_names": ["a", "b"], "fingerprint": "1"})
+    with pytest.raises(InputError, match=r"fingerprint: 1 there, 2 now\nBring the data back"):
+        folder.claim(make_config(), {"class_names": ["a", "b"], "fingerprint": "2"})
+    assert json.loads(folder.data_file.read_text())["fingerprint"] == "1"
+
+
+def test_two_processes_cannot_train_in_one_folder(tmp_path):
+    with (
+        runs.RunFolder(tmp_path).held(),
+        pytest.raises(InputError, match="another process is at work in this folder"),
+        runs.RunFolder(tmp_path).held(),
+    ):
+        pass
+    with runs.RunFolder(tmp_path).held():
+        pass
+
+
+def test_what_systems_leave_in_folders_is_no_stranger(tmp_path):
+    (tmp_path / ".DS_Store").write_text("")
+    runs.RunFolder(tmp_path).start(make_config())

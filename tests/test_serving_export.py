@@ -31,7 +31,7 @@ def in_this_process(monkeypatch):
 
     def ask(export, batches):
         answers = [signature(export)(inputs=batch) for batch in batches]
-        return [answer.get("logits", answer.get("outputs")).numpy() for answer in answers]
+        return [{name: value.numpy() for name, value in answer.items()} for answer in answers]
 
     monkeypatch.setattr(parity, "_ask_new_process", ask)
 
@@ -132,9 +132,8 @@ def test_a_failure_while_writing_leaves_nothing_behind(tmp_path):
 
 
 def test_an_export_that_answers_otherwise_is_refused(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(parity, "_ask_new_process", lambda export, batches: [
-        np.zeros((len(batch), 10), "float32") for batch in batches
-    ])  # fmt: skip
+    zeros = [dict.fromkeys(("logits", "probabilities"), 0.0) for _ in parity.BATCH_SIZES]
+    monkeypatch.setattr(parity, "_ask_new_process", lambda export, batches: zeros)
     with pytest.raises(RuntimeError, match=r"differs from model\.predict by 1 of the largest"):
         export_saved_model(model, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -143,7 +142,7 @@ def test_an_export_that_answers_otherwise_is_refused(model, tmp_path, monkeypatc
 def test_an_export_that_no_process_can_load_is_refused(tmp_path, model):
     (tmp_path / "1").mkdir()
     with pytest.raises(RuntimeError, match="A new process could not use"):
-        parity.measure_parity(model, tmp_path / "1")
+        parity.measure_parity(model, "logits", tmp_path / "1")
 
 
 def test_a_number_taken_meanwhile_is_skipped(tmp_path):
@@ -171,11 +170,72 @@ def test_a_model_that_ends_in_a_softmax_answers_probabilities(tmp_path):
     np.testing.assert_allclose(answers["probabilities"].numpy().sum(-1), 1, rtol=1e-6)
 
 
-def test_a_model_with_two_inputs_is_refused(tmp_path):
+def small_model(*layers, loss=None):
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    model.compile(loss=loss)
+    return model
+
+
+SOFTMAX = keras.layers.Softmax
+LOGITS_LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda: small_model(keras.layers.Dense(3), SOFTMAX()), "probabilities"),
+        (
+            lambda: small_model(keras.Sequential([keras.layers.Dense(3), SOFTMAX()])),
+            "probabilities",
+        ),
+        (lambda: small_model(keras.layers.Dense(3), loss=LOGITS_LOSS), "logits"),
+        (lambda: small_model(keras.layers.Dense(3, name="logits")), "logits"),
+        (lambda: small_model(keras.layers.Dense(3)), "outputs"),
+        (lambda: small_model(keras.layers.Dense(1)), "outputs"),
+        (lambda: small_model(keras.layers.Dense(1, activation="sigmoid")), "outputs"),
+        (lambda: small_model(keras.layers.Dense(3, "sigmoid"), loss="binary_crossentropy"),
+         "outputs"),
+    ],
+)  # fmt: skip
+def test_only_what_is_known_to_be_logits_is_turned_into_probabilities(
+    make, kind, tmp_path, in_this_process
+):
+    model = make()
+    folder = export_saved_model(model, tmp_path)
+    assert json.loads((folder / "bnzoo.json").read_text())["output"] == kind
+    inputs = np.random.default_rng(0).random((5, 4), dtype="float32")
+    answers = signature(folder)(inputs=inputs)
+    np.testing.assert_allclose(answers[kind], model.predict(inputs, verbose=0), rtol=1e-5)
+    if kind != "outputs":
+        np.testing.assert_allclose(answers["probabilities"].numpy().sum(-1), 1, rtol=1e-5)
+
+
+def test_the_kind_of_output_can_be_given(tmp_path, in_this_process):
+    model = small_model(keras.layers.Dense(3))
+    answers = signature(export_saved_model(model, tmp_path, output="logits"))(
+        inputs=np.ones((1, 4), "float32")
+    )
+    assert set(answers) == {"logits", "probabilities", "class_id"}
+    with pytest.raises(InputError, match=r"got 'logit'\. Did you mean 'logits'"):
+        export_saved_model(model, tmp_path, output="logit")
+    with pytest.raises(InputError, match=r"shape \(batch, classes\).* got shape \(None, 1\)"):
+        export_saved_model(small_model(keras.layers.Dense(1)), tmp_path, output="logits")
+
+
+def test_several_inputs_or_outputs_are_refused(tmp_path):
     one, two = keras.Input((4,)), keras.Input((4,))
     model = keras.Model([one, two], keras.layers.Add()([one, two]))
-    with pytest.raises(InputError, match="expected a built model with one input, got 2"):
+    with pytest.raises(InputError, match="one input and one output, got 2 of its inputs"):
         export_saved_model(model, tmp_path)
+    dense = keras.layers.Dense(2)
+    with pytest.raises(InputError, match="got 2 of its outputs"):
+        export_saved_model(keras.Model(one, [dense(one), dense(one)]), tmp_path)
+
+
+def test_a_file_with_a_versions_name_is_not_overwritten(tmp_path, model, in_this_process):
+    (tmp_path / "1").write_text("mine")
+    assert export_saved_model(model, tmp_path).name == "2"
+    assert (tmp_path / "1").read_text() == "mine"
 
 
 def test_a_run_folder_and_a_keras_file_export(tmp_path, in_this_process):
@@ -200,5 +260,6 @@ def test_a_source_that_is_none_is_refused(tmp_path):
         with pytest.raises(InputError, match=message):
             export_source(tmp_path / source, tmp_path / "out")
     (tmp_path / "broken.keras").write_text("no zip")
-    with pytest.raises(InputError, match="expected a model saved by Keras"):
+    with pytest.raises(InputError, match="expected a whole model saved by Keras"):
         export_source(tmp_path / "broken.keras", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

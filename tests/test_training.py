@@ -11,6 +11,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from bnzoo import config, load_model, runs
 from bnzoo.errors import InputError
@@ -53,6 +54,7 @@ def test_the_run_folder_holds_what_others_rely_on(finished):
     names = {entry.name for entry in folder.iterdir()}
     assert names == {
         "config.yaml",
+        "data.json",
         "history.csv",
         "model.keras",
         "summary.json",
@@ -203,6 +205,41 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(tmp_path):
     assert train(wild, tmp_path, resume=True)["status"] == "diverged"
 
 
+def test_weights_ruined_by_the_very_last_update_are_a_divergence_too(tmp_path):
+    """Without validation nothing is measured after it but the test set."""
+    wild = make_config(
+        data__validation="none",
+        data__batch_size=1438,
+        model__placement="none",
+        train__epochs=1,
+        train__optimizer={"name": "sgd", "learning_rate": 1e38},
+    )
+    summary = train(wild, tmp_path)
+    assert summary["status"] == "diverged"
+    assert summary["diverged"] == {"epoch": 1, "step": 1}
+    assert not (tmp_path / "model.keras").exists()
+
+
+def test_a_run_resumed_on_changed_images_is_refused(tmp_path):
+    images = tmp_path / "images"
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            for number in range(4):
+                pixels = np.full((8, 8, 1), 40 * number, "uint8")
+                path = images / split / name / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(tf.io.encode_png(pixels).numpy())
+    changed = make_config(
+        data__name=f"folder:{images}", data__batch_size=2, data__validation="none"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        train(changed, tmp_path / "run", callbacks=[_Interrupt(1, 0)])
+    (images / "train" / "cat" / "0.png").write_bytes(tf.io.encode_png(pixels).numpy())
+    with pytest.raises(InputError, match=r"fingerprint: \w{8} there, \w{8} now"):
+        train(changed, tmp_path / "run", resume=True)
+    assert len(runs.RunFolder(tmp_path / "run").history()) == 1
+
+
 def test_early_stopping_keeps_the_best_epochs_weights(tmp_path):
     patient = make_config(
         train__epochs=30,
@@ -277,6 +314,21 @@ def test_the_history_records_the_rate_an_epoch_began_with(tmp_path):
     train(make_config(train__schedule={"name": "step", "epochs": [1]}), tmp_path)
     rates = [row["learning_rate"] for row in runs.RunFolder(tmp_path).history()]
     assert rates == pytest.approx([0.001, 0.0001])
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])
+@pytest.mark.parametrize("optional", ["weight_decay", "global_clipnorm"])
+def test_every_optimizer_is_built_whatever_its_config_accepts(name, optional):
+    from bnzoo.training.optimizers import build_optimizer
+
+    try:
+        section = make_config(
+            train__optimizer={"name": name, optional: None, "learning_rate": 0.5}
+        ).train
+    except InputError:
+        assert (name, optional) == ("adamw", "weight_decay")  # Keras' AdamW wants a number
+    else:
+        assert float(build_optimizer(section, steps_per_epoch=10).learning_rate) == 0.5
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])
@@ -378,3 +430,15 @@ def test_a_killed_deterministic_run_resumes_to_the_history_of_an_undisturbed_one
     assert history_without_seconds(killed.path) == history_without_seconds(tmp_path / "whole")
     whole, resumed = (runs.RunFolder(tmp_path / name).summary() for name in ("whole", "killed"))
     assert resumed["test"] == whole["test"]
+
+
+def test_the_followed_weights_of_the_published_figure_are_pytorchs():
+    """PyTorch's (out, in, row, column) = (3, 4, 1, 0) and (3, 8, 1, 0) in Keras' order."""
+    from bnzoo import models
+
+    section = config.load_config(config.starter_configs()["three_conv_devanagari"]).train
+    kernel = models.build("three_conv").get_layer("conv_3").kernel.numpy()
+    as_pytorch = kernel.transpose(3, 2, 0, 1)
+    for item, index in zip(section.follow_weights, [(3, 4, 1, 0), (3, 8, 1, 0)], strict=True):
+        assert (item.layer, item.weight) == ("conv_3", "kernel")
+        assert kernel[item.index] == as_pytorch[index]

@@ -1,6 +1,7 @@
 """The commands, their exit codes, and quiet libraries."""
 
 import functools
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -27,6 +28,8 @@ def command(name: str) -> Callable[[Callable], Callable]:
     def register(function: Callable) -> Callable:
         @functools.wraps(function)
         def run(*args, **kwargs):
+            # A scheduler's SIGTERM stops a command as Ctrl-C does, with its work tidied up.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
             try:
                 return function(*args, **kwargs)
             except InputError as error:

@@ -23,7 +23,10 @@ def export(
 ) -> None:
     """Write a SavedModel, load it in a new process and compare it with the model."""
     import json
+    import os
 
+    # Leaves room on a GPU for the process that checks the export.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     from bnzoo.quiet import start_tensorflow_quietly
 
     start_tensorflow_quietly()

@@ -1,5 +1,7 @@
 """How a run looks while it goes: a live bar on a terminal, plain lines elsewhere."""
 
+import os
+import sys
 import time
 
 import keras
@@ -7,6 +9,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 REFRESH_SECONDS = 0.2
+
+
+class _Console(Console):
+    """A console that falls silent when nobody reads it any more (`bnzoo train ... | head`)."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the run go on: rich would end the process, and hours of training with it."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class EpochProgress(keras.callbacks.Callback):
@@ -17,7 +28,7 @@ class EpochProgress(keras.callbacks.Callback):
 
     def __init__(self, console: Console | None = None):
         super().__init__()
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or _Console(highlight=False, soft_wrap=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

@@ -1,13 +1,14 @@
 """Pydantic's errors in our words: where, what was expected, what was received, what to do."""
 
+import copy
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from bnzoo.errors import InputError, nearest
+from bnzoo.errors import InputError, close_words, nearest
 
-# Pydantic puts the chosen member of a tagged union into the path of an error; people did not.
 _EXPECTED = {
     "int_type": "an integer",
     "int_from_float": "an integer",
@@ -48,6 +49,7 @@ def check(schema: type[Checked], tree: dict, source: str) -> Checked:
         return schema.model_validate(tree)
     except ValidationError as error:
         lines = _describe(error, schema, tree)
+        lines += [line for line in _behind_unknown_names(error, schema, tree) if line not in lines]
         raise InputError("\n".join(f"{source}: {line}" for line in lines)) from None
 
 
@@ -58,8 +60,33 @@ def _describe(error: ValidationError, schema: type[BaseModel], tree: dict) -> li
     return [_sentence(path, items, schema) for path, items in merged.items()]
 
 
+def _behind_unknown_names(error: ValidationError, schema: type[BaseModel], tree: dict) -> list[str]:
+    """Return what else is wrong in sections whose `name` is a slip of a known one.
+
+    The name chooses the schema, so pydantic looks at nothing else there.
+    """
+    mended = copy.deepcopy(tree)
+    paths = []
+    for item in error.errors():
+        if item["type"] == "union_tag_invalid":
+            close = close_words(item["ctx"]["tag"], _words(item["ctx"]["expected_tags"]))
+            path = _dotted(item["loc"], tree)
+            if close and path:
+                functools.reduce(dict.get, path.split("."), mended)["name"] = close[0]
+                paths.append(path)
+    try:
+        schema.model_validate(mended)
+    except ValidationError as second:
+        lines = _describe(second, schema, mended)
+        return [line for line in lines if line.startswith(tuple(f"{path}." for path in paths))]
+    return []
+
+
 def _dotted(location: Iterable[str | int], tree: Any) -> str:
-    """Return the path as the user would type it: without union tags and validator names."""
+    """Return the path as the user would type it.
+
+    Pydantic puts the chosen member of a tagged union, and names of validators, into the path.
+    """
     keys = [key for key in location if not str(key).startswith("function-")]
     path, node = [], tree
     for position, key in enumerate(keys):

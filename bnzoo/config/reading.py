@@ -33,16 +33,31 @@ _Loader.add_implicit_resolver(
 
 
 def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict:
+    _merge_first(node)
     seen = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
+        key, line = loader.construct_object(key_node, deep=True), key_node.start_mark.line + 1
+        if not isinstance(key, str):
+            raise _refusal(f"expected a word as key, got {key!r} (line {line}); quote it")
         if key in seen:
-            line = key_node.start_mark.line + 1
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {key!r} stands twice (line {line}); keep one", None
-            )
+            raise _refusal(f"key {key!r} stands twice (line {line}); keep one")
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
+
+
+def _merge_first(node: yaml.MappingNode) -> None:
+    """Put the keys of `<<: *anchor` where they are not given anyway."""
+    own = [(key, value) for key, value in node.value if key.tag != "tag:yaml.org,2002:merge"]
+    names = [key.value for key, _ in own]
+    for key, value in node.value:
+        if key.tag == "tag:yaml.org,2002:merge" and isinstance(value, yaml.MappingNode):
+            _merge_first(value)
+            own += [(name, item) for name, item in value.value if name.value not in names]
+    node.value = own
+
+
+def _refusal(text: str) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, text, None)
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
@@ -80,6 +95,7 @@ def read_yaml(path: Path) -> dict:
     if not isinstance(content, dict):
         raise InputError(
             f"{path}: expected a mapping with the sections data, model and train, "
-            f"got {type(content).__name__}. `bnzoo configs` lists examples."
+            f"got {'an empty file' if content is None else type(content).__name__}. "
+            "`bnzoo configs` lists examples."
         )
     return content

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from bnzoo.config.base import (
     NonNegativeFloat,
@@ -53,7 +53,7 @@ class AdamW(_Adam):
     """Adam with decoupled weight decay (`keras.optimizers.AdamW`)."""
 
     name: Literal["adamw"] = "adamw"
-    weight_decay: NonNegativeFloat | None = 0.004
+    weight_decay: NonNegativeFloat = 0.004
 
 
 class RMSprop(_Optimizer):
@@ -108,8 +108,15 @@ class Step(Section):
         return self
 
 
-def _section_of_name(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
+def _named(default: str) -> BeforeValidator:
+    """Let a word stand for a mapping with that name; a mapping without one has the default's."""
+
+    def complete(value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        return {"name": default, **value} if isinstance(value, dict) else value
+
+    return BeforeValidator(complete)
 
 
 class EarlyStopping(Section):
@@ -159,12 +166,12 @@ class Train(Section):
     optimizer: Annotated[
         SGD | Adam | AdamW | RMSprop,
         Field(discriminator="name"),
-        BeforeValidator(_section_of_name),
+        _named("sgd"),
     ] = SGD()
     schedule: Annotated[
         Constant | Cosine | Exponential | Step,
         Field(discriminator="name"),
-        BeforeValidator(_section_of_name),
+        _named("constant"),
     ] = Constant()
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     deterministic: bool = False
@@ -172,3 +179,12 @@ class Train(Section):
     early_stopping: EarlyStopping | None = None
     tensorboard: bool = True
     follow_weights: tuple[FollowedWeight, ...] = ()
+
+    @field_validator("follow_weights")
+    @classmethod
+    def _each_weight_once(cls, value: tuple[FollowedWeight, ...]) -> tuple[FollowedWeight, ...]:
+        labels = [item.label for item in value]
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice:
+            raise ValueError(f"expected each weight once, got {twice} twice. Remove one of them.")
+        return value

@@ -105,13 +105,18 @@ def _list_images(folder: Path, class_names: tuple[str, ...]) -> tuple[list[str],
 
 
 def _images_of_class(folder: Path) -> list[str]:
-    files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name[0] != "."]
-    images = [str(path) for path in files if path.suffix.lower() in ENDINGS]
-    if not images:
-        others = dict(Counter(path.suffix.lower() or path.name for path in files))
+    """List what a class folder holds; the reader names or counts what is no image."""
+    entries = [path for path in sorted(folder.iterdir()) if not _is_litter(path)]
+    if not any(path.suffix.lower() in ENDINGS for path in entries):
+        others = dict(Counter(path.suffix.lower() or path.name for path in entries))
         found = f"found only files ending in {others}" if others else "found no files"
         raise InputError(
             f"{folder} has no images: {found}; expected {', '.join(ENDINGS)}. "
             "Add images, or remove the class from train and test."
         )
-    return images
+    return [str(path) for path in entries]
+
+
+def _is_litter(path: Path) -> bool:
+    """Tell whether a file is one that systems leave in every folder (.DS_Store, Thumbs.db)."""
+    return path.name.startswith(".") or path.name.lower() in ("thumbs.db", "desktop.ini")

@@ -77,22 +77,27 @@ def _read(file: Path) -> dict[str, np.ndarray]:
     if not file.is_file():
         what = "is a folder" if file.is_dir() else "does not exist"
         raise InputError(f"{file} {what}; expected an npz file. Check the path.")
-    try:
-        archive = np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise _no_npz(file, str(error)) from error
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise _no_npz(file, "it holds a single array")
-    with archive:
-        missing = [name for name in ARRAYS if name not in archive.files]
-        if missing:
-            raise InputError(
-                f"{file} holds {', '.join(archive.files) or 'no arrays'}; expected "
-                f"{', '.join(ARRAYS)} and, if you like, class_names; missing: "
-                f"{', '.join(missing)}. Save them with np.savez(path, x_train=..., ...)."
-            )
-        wanted = [*ARRAYS, *(["class_names"] if "class_names" in archive.files else [])]
-        return {name: _read_array(file, archive, name) for name in wanted}
+    # NumPy leaves a broken archive open when it is given the path.
+    with file.open("rb") as opened:
+        try:
+            archive = np.load(opened, allow_pickle=False)
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise _no_npz(file, str(error)) from error
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise _no_npz(file, "it holds a single array")
+        return _read_arrays(file, archive)
+
+
+def _read_arrays(file: Path, archive: np.lib.npyio.NpzFile) -> dict[str, np.ndarray]:
+    missing = [name for name in ARRAYS if name not in archive.files]
+    if missing:
+        raise InputError(
+            f"{file} holds {', '.join(archive.files) or 'no arrays'}; expected "
+            f"{', '.join(ARRAYS)} and, if you like, class_names; missing: "
+            f"{', '.join(missing)}. Save them with np.savez(path, x_train=..., ...)."
+        )
+    wanted = [*ARRAYS, *(["class_names"] if "class_names" in archive.files else [])]
+    return {name: _read_array(file, archive, name) for name in wanted}
 
 
 def _no_npz(file: Path, reason: str) -> InputError:

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from bnzoo.config.data import Data
 from bnzoo.data import pipeline
+from bnzoo.data.fingerprint import fingerprint
 from bnzoo.data.pipeline import EpochCounter
 from bnzoo.data.preprocessing import Preprocessing
 from bnzoo.data.randomness import Purpose
@@ -36,6 +37,7 @@ class Splits:
         num_test: test examples.
         skipped: paths of files that could not be decoded, under `skip_unreadable`.
         preprocessing: how a raw image becomes an x.
+        fingerprint: differs when classes, labels, pixels or files differ; see `fingerprint.py`.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Splits:
     num_test: int
     skipped: tuple[str, ...]
     preprocessing: Preprocessing
+    fingerprint: str
     _counter: EpochCounter = dataclasses.field(repr=False)
 
     def begin_epoch(self, epoch: int) -> None:
@@ -93,6 +96,7 @@ def build_splits(source: Source, settings: Data, seed: int) -> Splits:
         num_test=len(all_test),
         skipped=source.skipped,
         preprocessing=preprocessing,
+        fingerprint=fingerprint(source),
         _counter=counter,
     )
 

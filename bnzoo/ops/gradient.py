@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from keras import ops
 
-from bnzoo.ops.masks import keep, mask_weights
+from bnzoo.ops.masks import keep, mask_weights, without_masked_nan
 from bnzoo.ops.moments import at_least_one, moments
 from bnzoo.ops.normalize import inverse_stddev, normalize
 from bnzoo.ops.shapes import along_channels, reduction_axes, statistics_dtype
@@ -116,7 +116,8 @@ def batch_norm(inputs, gamma, beta, mask, *, axis, epsilon, synchronized, dtype)
         gamma: tensor of shape (channels,), or None: 1.
         beta: tensor of shape (channels,), or None: 0.
         mask: bool tensor with as many dimensions as `inputs`, each equal or 1; or None. False keeps
-            a sample out of the statistics; its output is still normalised.
+            a sample out of the statistics; its output is still normalised, and where it is NaN or
+            infinite it is taken as 0.
         axis: the channel axis, in [-ndim, ndim).
         epsilon: added to the variance, at least 0.
         synchronized: take the statistics over all replicas of a strategy.
@@ -142,6 +143,7 @@ def batch_norm(inputs, gamma, beta, mask, *, axis, epsilon, synchronized, dtype)
     statistics = statistics_dtype(inputs.dtype)
     options = {"axis": axis, "epsilon": epsilon, "synchronized": synchronized}
     weights = None if mask is None else mask_weights(mask, inputs, axis, statistics)
+    inputs = without_masked_nan(inputs, weights)
     optional = {"gamma": gamma, "beta": beta, "weights": weights}
     given = {
         name: ops.cast(tensor, statistics)

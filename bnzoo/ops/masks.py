@@ -44,3 +44,22 @@ def keep(values, weights):
         Tensor of the shape and dtype of `values`.
     """
     return values if weights is None else ops.where(weights > 0, values, ops.zeros_like(values))
+
+
+def without_masked_nan(inputs, weights):
+    """Put zero where a sample is masked out and not finite.
+
+    Its output and gradient would be NaN otherwise, and a gradient of NaN does not stay in the
+    padding: the sums of the backward pass, and every layer before, would take it up.
+
+    Args:
+        inputs: float tensor of shape (batch, ..., channels, ...).
+        weights: tensor that broadcasts against it, of zeros and ones, or None: return `inputs`.
+
+    Returns:
+        Tensor of the shape and dtype of `inputs`; all that counts, or is finite, as it was.
+    """
+    if weights is None:
+        return inputs
+    stays = ops.logical_or(weights > 0, ops.isfinite(inputs))
+    return ops.where(stays, inputs, ops.zeros_like(inputs))

@@ -7,20 +7,24 @@ import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# The process that waits for this one may hold the same GPU.
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 import numpy as np
 import tensorflow as tf
 
 
 def main() -> None:
-    """Answer each array of IN.npz through `serving_default`; logits if there are, else the rest."""
+    """Answer each array `N` of IN.npz through `serving_default` with arrays `N/OUTPUT`."""
     export, asked, answered = sys.argv[1:]
     serve = tf.saved_model.load(export).signatures["serving_default"]
     (name,) = serve.structured_input_signature[1]
+    answers = {}
     with np.load(asked) as batches:
-        answers = [serve(**{name: tf.constant(batches[key])}) for key in batches.files]
-    key = next(key for key in ("logits", "probabilities", "outputs") if key in answers[0])
-    np.savez(answered, *[tf.cast(answer[key], tf.float32).numpy() for answer in answers])
+        for key in batches.files:
+            answer = serve(**{name: tf.constant(batches[key])})
+            answers |= {f"{key}/{output}": value.numpy() for output, value in answer.items()}
+    np.savez(answered, **answers)
 
 
 if __name__ == "__main__":

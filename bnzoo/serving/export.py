@@ -12,7 +12,7 @@ from bnzoo.loading import load_model
 from bnzoo.runs import RunFolder, usable_run
 from bnzoo.serving.layout import check_target, publish
 from bnzoo.serving.parity import measure_parity, tolerance
-from bnzoo.serving.signature import input_spec, serving_function
+from bnzoo.serving.signature import input_spec, output_kind, serving_function
 
 METADATA_FILE = "bnzoo.json"
 
@@ -21,26 +21,33 @@ def export_saved_model(
     model: keras.Model,
     path: str | Path,
     version: int | None = None,
+    *,
+    output: str = "auto",
     metadata: dict[str, Any] | None = None,
 ) -> Path:
     """Write a model as a versioned SavedModel for serving.
 
     The signature `serving_default` takes `inputs`, a float tensor of the model's shape with any
     batch size, and refuses other shapes with an error instead of the death of the process. A
-    classifier answers `logits`, `probabilities` and `class_id`. The export is loaded again in a
-    new process and compared with `model.predict` before it is put in place.
+    model of logits answers `logits`, `probabilities` and `class_id`; one of probabilities the last
+    two; any other `outputs`. The export is loaded again in a new process and compared with
+    `model.predict` before it is put in place.
 
     Args:
-        model: a built Keras model with one input; TensorFlow backend.
+        model: a built Keras model with one input and one output; TensorFlow backend.
         path: the model's folder; versions lie in it as `1/`, `2/`, ...
         version: version number of at least 1; None takes the next free one.
+        output: what the model's output is: `"logits"`, `"probabilities"`, `"outputs"`, or
+            `"auto"` to find out (a softmax at the end; a last layer named `logits`; a loss
+            `from_logits`).
         metadata: JSON-able facts that are kept in the export's `bnzoo.json`.
 
     Returns:
         The new folder, `path/version`.
 
     Raises:
-        InputError: the model has several inputs, or the target cannot be used.
+        InputError: the model has several inputs or outputs, the target cannot be used, or
+            `output` does not fit.
         RuntimeError: the export answers otherwise than the model; nothing is left behind.
     """
     path = Path(path)
@@ -49,19 +56,22 @@ def export_saved_model(
             f"A SavedModel needs Keras' tensorflow backend, got {keras.backend.backend()!r}. "
             "Set KERAS_BACKEND=tensorflow; a .keras file loads on every backend."
         )
-    spec = input_spec(model)
+    spec, kind = input_spec(model), output_kind(model, output)
     check_target(path, version)
 
     def write(folder: Path) -> None:
         archive = keras.export.ExportArchive()
         archive.track(model)
-        archive.add_endpoint("serving_default", serving_function(model), input_signature=[spec])
+        archive.add_endpoint(
+            "serving_default", serving_function(model, kind), input_signature=[spec]
+        )
         archive.write_out(str(folder), verbose=False)
         facts = {
             "model": model.name,
             "input_shape": list(spec.shape[1:]),
+            "output": kind,
             **(metadata or {}),
-            "parity": _check_parity(model, folder),
+            "parity": _check_parity(model, kind, folder),
             "versions": environment.versions(),
         }
         (folder / METADATA_FILE).write_text(json.dumps(facts, indent=2) + "\n")
@@ -77,9 +87,9 @@ def export_source(source: str | Path, path: str | Path, version: int | None = No
     Raises:
         InputError: as `load_model` and `export_saved_model`.
     """
-    check_target(Path(path), version)
     source, run = Path(source), usable_run(source)
-    model = load_model(run)
+    # A run's output is known to be logits; elsewhere the loss may tell.
+    model = load_model(run, compile=not run.is_dir())
     metadata = {}
     if run.is_dir():
         folder = RunFolder(run)
@@ -91,11 +101,11 @@ def export_source(source: str | Path, path: str | Path, version: int | None = No
         }
     if run != source:
         metadata["run"] = run.relative_to(source).as_posix()  # which one of the study
-    return export_saved_model(model, path, version, metadata)
+    return export_saved_model(model, path, version, metadata=metadata)
 
 
-def _check_parity(model: keras.Model, folder: Path) -> dict[str, float]:
-    difference, allowed = measure_parity(model, folder), tolerance(model)
+def _check_parity(model: keras.Model, kind: str, folder: Path) -> dict[str, float]:
+    difference, allowed = measure_parity(model, kind, folder), tolerance(model)
     if not difference <= allowed:  # also when the difference is NaN
         raise RuntimeError(
             f"The export of {model.name!r} differs from model.predict by {difference:.3g} of the "

@@ -7,17 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bnzoo.errors import InputError
+from bnzoo.files import make_writable_folder
 
 
 def versions_in(path: Path) -> list[int]:
-    """Return the version numbers that a model folder holds, rising."""
+    """Return the version numbers that are taken in a model folder, rising."""
     if not path.is_dir():
         return []
-    return sorted(int(entry.name) for entry in path.iterdir() if _is_version(entry))
-
-
-def _is_version(entry: Path) -> bool:
-    return entry.name.isascii() and entry.name.isdigit() and entry.is_dir()
+    names = (entry.name for entry in path.iterdir())
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
 def check_target(path: Path, version: int | None) -> None:
@@ -27,31 +25,18 @@ def check_target(path: Path, version: int | None) -> None:
         InputError: `path` is a file or cannot be written, or `version` is taken or no whole
             number of at least 1.
     """
-    if version is not None and (
-        isinstance(version, bool) or int(version) != version or version < 1
-    ):
+    is_number = isinstance(version, int) and not isinstance(version, bool)
+    if version is not None and not (is_number and version >= 1):
         raise InputError(
             f"version: expected a whole number of at least 1, got {version!r}. "
             "Leave it out for the next free one."
         )
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except (FileExistsError, NotADirectoryError):
-        raise InputError(
-            f"{path}: expected a folder, got a file (itself or on the way). Choose another --out."
-        ) from None
-    except OSError as error:
-        raise InputError(
-            f"{path}: expected a folder that can be written, got: {error.strerror}. "
-            "Choose another --out."
-        ) from None
     if version in versions_in(path):
         raise InputError(
             f"{path / str(version)}: version {version} exists already, and servers may hold it. "
             "Choose another version, or leave it out for the next free one."
         )
+    make_writable_folder(path)
 
 
 def publish(path: Path, version: int | None, write: Callable[[Path], None]) -> Path:
@@ -72,15 +57,21 @@ def publish(path: Path, version: int | None, write: Callable[[Path], None]) -> P
     try:
         write(hidden)
         hidden.chmod(0o755)
-        while True:
-            target = path / str(version or max(versions_in(path), default=0) + 1)
-            try:
-                os.rename(hidden, target)
-                return target
-            except OSError:
-                # Another export may have taken the free number meanwhile: then try the next.
-                if version is not None or not target.exists():
-                    raise
+        return _rename_into_place(hidden, path, version)
     except BaseException:
         shutil.rmtree(hidden, ignore_errors=True)
         raise
+
+
+def _rename_into_place(hidden: Path, path: Path, version: int | None) -> Path:
+    number = version or max(versions_in(path), default=0) + 1
+    while True:
+        target = path / str(number)
+        try:
+            os.rename(hidden, target)
+            return target
+        except OSError:
+            # Another export may have taken the free number meanwhile: then try the next.
+            if version is not None or not target.exists():
+                raise
+            number += 1

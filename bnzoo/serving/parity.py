@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import scipy.special
 
 from bnzoo.serving.signature import input_spec
 
@@ -24,33 +25,48 @@ def sample_inputs(model: keras.Model) -> list[np.ndarray]:
     return [random.random((size, *shape)).astype(spec.dtype.as_numpy_dtype) for size in BATCH_SIZES]
 
 
-def measure_parity(model: keras.Model, export: Path) -> float:
-    """Load `export` in a new process and compare its main output with `model.predict`.
+def measure_parity(model: keras.Model, kind: str, export: Path) -> float:
+    """Load `export` in a new process and compare all of its answers with `model.predict`.
 
     Args:
         model: the model that was exported.
+        kind: of its output (`signature.output_kind`).
         export: the folder of the SavedModel.
 
     Returns:
-        The largest absolute difference over the largest absolute value of `predict`.
+        The largest absolute difference over the largest absolute value of an output, the worst of
+        its outputs; NaN if an answer is.
 
     Raises:
         RuntimeError: the new process could not load or call the export.
     """
     batches = sample_inputs(model)
     answers = _ask_new_process(export, batches)
-    expected = [model.predict(batch, verbose=0).astype("float32") for batch in batches]
-    largest = max(np.max(np.abs(value)) for value in expected)
-    difference = max(
-        np.max(np.abs(ours - theirs)) for ours, theirs in zip(expected, answers, strict=True)
+    expected = [_expected(model.predict(batch, verbose=0), kind) for batch in batches]
+    return max(
+        _difference([ours[name] for ours in expected], [theirs[name] for theirs in answers])
+        for name in expected[0]
     )
+
+
+def _expected(predicted: np.ndarray, kind: str) -> dict[str, np.ndarray]:
+    predicted = predicted.astype("float32")
+    if kind != "logits":
+        return {kind: predicted}
+    return {"logits": predicted, "probabilities": scipy.special.softmax(predicted, axis=-1)}
+
+
+def _difference(expected: list[np.ndarray], received: list[np.ndarray]) -> float:
+    largest = max(np.max(np.abs(value)) for value in expected)
+    pairs = zip(expected, received, strict=True)
+    difference = np.max([np.max(np.abs(ours - theirs)) for ours, theirs in pairs])
     return float(difference / max(largest, np.finfo("float32").tiny))
 
 
-def _ask_new_process(export: Path, batches: list[np.ndarray]) -> list[np.ndarray]:
+def _ask_new_process(export: Path, batches: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = Path(folder, "inputs.npz"), Path(folder, "outputs.npz")
-        np.savez(asked, *batches)
+        np.savez(asked, **{str(position): batch for position, batch in enumerate(batches)})
         # By its path, not as a module: the new process must do without bnzoo.
         script = Path(__file__).with_name("ask_saved_model.py")
         done = subprocess.run(
@@ -61,8 +77,12 @@ def _ask_new_process(export: Path, batches: list[np.ndarray]) -> list[np.ndarray
         )
         if done.returncode:
             raise RuntimeError(f"A new process could not use {export}:\n{done.stderr}")
-        with np.load(answered) as answers:
-            return [answers[f"arr_{position}"] for position in range(len(batches))]
+        answers: list[dict[str, np.ndarray]] = [{} for _ in batches]
+        with np.load(answered) as arrays:
+            for key in arrays.files:
+                position, _, name = key.partition("/")
+                answers[int(position)][name] = arrays[key].astype("float32")
+        return answers
 
 
 def tolerance(model: keras.Model) -> float:

@@ -5,54 +5,105 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from bnzoo.errors import InputError
+from bnzoo.errors import InputError, nearest
 
 INPUT_NAME = "inputs"
+OUTPUT_KINDS = ("logits", "probabilities", "outputs")
 
 
 def input_spec(model: keras.Model) -> tf.TensorSpec:
     """Return the model's one input as a spec with unknown batch size.
 
     Raises:
-        InputError: the model is not built or has several inputs.
+        InputError: the model is not built, or has several inputs or outputs.
     """
-    inputs = getattr(model, "inputs", None)
-    if not inputs or len(inputs) != 1:
+    for name in ("inputs", "outputs"):
+        found = getattr(model, name, None)
+        if not found or len(found) != 1:
+            raise InputError(
+                f"model {model.name!r}: expected a built model with one input and one output, "
+                f"got {len(found) if found else 'none'} of its {name}. "
+                "Call it once on data, or export its parts."
+            )
+    tensor = model.inputs[0]
+    return tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=INPUT_NAME)
+
+
+def output_kind(model: keras.Model, wanted: str = "auto") -> str:
+    """Tell what the output of a model is, one of `OUTPUT_KINDS`.
+
+    Args:
+        model: with one output.
+        wanted: the answer, where the user gives it, or `"auto"`: a softmax at the end gives
+            probabilities; logits are what a layer named `logits` gives, as in all of bnzoo's
+            models, or a model that was compiled with a loss `from_logits`; of all else nothing
+            more is known than that it is an output.
+
+    Raises:
+        InputError: an unknown kind, or classes where the output is not (batch, classes).
+    """
+    output = model.outputs[0]
+    has_classes = len(output.shape) == 2 and (output.shape[-1] or 0) > 1
+    if wanted == "auto":
+        return _found_kind(model) if has_classes else "outputs"
+    if wanted not in OUTPUT_KINDS:
         raise InputError(
-            f"model {model.name!r}: expected a built model with one input, "
-            f"got {len(inputs) if inputs else 'none'}. Call it once on data, or export its parts."
+            f"output: expected one of auto, {', '.join(OUTPUT_KINDS)}, got {wanted!r}. "
+            f"{nearest(wanted, OUTPUT_KINDS)}".rstrip()
         )
-    return tf.TensorSpec((None, *inputs[0].shape[1:]), inputs[0].dtype, name=INPUT_NAME)
+    if wanted != "outputs" and not has_classes:
+        raise InputError(
+            f"output: expected a model with an output of shape (batch, classes) for {wanted!r}, "
+            f"got shape {tuple(output.shape)}. Use output='outputs'."
+        )
+    return wanted
 
 
-def serving_function(model: keras.Model) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+def _found_kind(model: keras.Model) -> str:
+    layer = _last_layer(model)
+    if isinstance(layer, keras.layers.Softmax) or _activation(layer) is keras.activations.softmax:
+        return "probabilities"
+    is_linear = _activation(layer) in (None, keras.activations.linear)
+    named = layer.name == "logits" or getattr(model.loss, "from_logits", False)
+    return "logits" if named and is_linear else "outputs"
+
+
+def _last_layer(model: keras.Model) -> keras.layers.Layer:
+    """Return the layer that makes the output, inside nested models too."""
+    layer = model.outputs[0]._keras_history.operation
+    return _last_layer(layer) if isinstance(layer, keras.Model) else layer
+
+
+def _activation(layer: keras.layers.Layer):
+    return getattr(layer, "activation", None)
+
+
+def serving_function(model: keras.Model, kind: str) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """Return the function behind `serving_default`.
 
     The shape is checked inside the graph. A signature's own shape is not enforced, and
     TensorFlow's kernels abort the whole process on a tensor of a rank that the graph promised
     could not come; `tf.ensure_shape` turns that into `InvalidArgumentError`.
 
+    Args:
+        model: with one input and one output.
+        kind: of its output, see `output_kind`.
+
     Returns:
-        A function of one tensor. A classifier, whose output is (batch, classes), answers
-        `logits` and `probabilities` float32 of that shape and `class_id` int32 of shape
-        (batch,); `logits` is absent where the model ends in a softmax. Any other model answers
-        `outputs`.
+        A function of one tensor. For logits it answers `logits` and `probabilities`, float32 of
+        shape (batch, classes), and `class_id`, int32 of shape (batch,); for probabilities the same
+        without `logits`; otherwise `outputs`.
     """
     spec = input_spec(model)
-    ends_in_softmax = _last_activation(model) is keras.activations.softmax
 
     def serve(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = model(tf.ensure_shape(inputs, spec.shape), training=False)
-        if outputs.shape.rank != 2 or outputs.shape[-1] is None:
+        if kind == "outputs":
             return {"outputs": outputs}
         scores = tf.cast(outputs, tf.float32)
-        class_id = tf.argmax(scores, axis=-1, output_type=tf.int32)
-        if ends_in_softmax:
-            return {"probabilities": scores, "class_id": class_id}
-        return {"logits": scores, "probabilities": tf.nn.softmax(scores), "class_id": class_id}
+        answer = {"class_id": tf.argmax(scores, axis=-1, output_type=tf.int32)}
+        if kind == "probabilities":
+            return {"probabilities": scores, **answer}
+        return {"logits": scores, "probabilities": tf.nn.softmax(scores), **answer}
 
     return serve
-
-
-def _last_activation(model: keras.Model):
-    return getattr(model.layers[-1], "activation", None)

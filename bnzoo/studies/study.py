@@ -77,14 +77,15 @@ def compare(
         study.folder.write_summary(summarize(study.folder, config, status, called, command))
         return study.folder.summary()
 
-    try:
-        study.run(callbacks, begin_run)
-    except BaseException:  # whatever stops a study, what it has found so far is kept
-        if study.folder.config_file.exists():
-            record("interrupted")
-        raise
-    summary = record("completed")
-    write_report(study.folder.path, summary)
+    with study.folder.held():
+        try:
+            study.run(callbacks, begin_run)
+        except BaseException:  # whatever stops a study, what it has found so far is kept
+            if study.folder.config_file.exists():
+                record("interrupted")
+            raise
+        summary = record("completed")
+        write_report(study.folder.path, summary)
     return summary
 
 

@@ -57,11 +57,15 @@ class DivergenceStop(keras.callbacks.Callback):
             self._stop(self._steps_per_epoch)
 
     def _stop(self, step: int) -> None:
-        self.diverged = {
-            "epoch": self._epoch + 1,
-            "step": self._epoch * self._steps_per_epoch + step,
-        }
+        self._diverge(self._epoch + 1, self._epoch * self._steps_per_epoch + step)
         self.model.stop_training = True
+
+    def stop_after_training(self, rows: list[dict]) -> None:
+        """Say that the last step of these epochs ruined the weights."""
+        self._diverge(len(rows), len(rows) * self._steps_per_epoch)
+
+    def _diverge(self, epoch: int, step: int) -> None:
+        self.diverged = {"epoch": epoch, "step": step}
 
 
 class FollowWeights(keras.callbacks.Callback):

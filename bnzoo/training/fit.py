@@ -1,5 +1,6 @@
 """From a configuration to a fitted run in its folder."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def train(
             return folder.summary()
     else:
         folder.start(config)
-    with run_settings(config):
+    with folder.held(), run_settings(config):
         return _Run(config, folder, callbacks, announce).run()
 
 
@@ -71,7 +72,8 @@ class _Run:
         self.divergence = DivergenceStop(self.steps_per_epoch)
         follow = config.train.follow_weights
         followers = [FollowWeights(self.model, follow, folder, self.epochs_done)] if follow else []
-        folder.claim(config)
+        description = self._description()
+        folder.claim(config, describe_splits(self.splits))
         self.record = Record(
             folder, HISTORY_COLUMNS, self.epochs_done, self.divergence, config.train.early_stopping
         )
@@ -83,7 +85,7 @@ class _Run:
             *self._tensorboard(),
             *callbacks,
         ]
-        announce(self._description())
+        announce(description)
 
     def _model(self) -> tuple[int, keras.Model]:
         found = self.folder.last_checkpoint()
@@ -119,9 +121,13 @@ class _Run:
                 return self._finish("diverged")
             self._restore_best()
             tested = self.model.evaluate(self.splits.test, verbose=0, return_dict=True)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             self._finish("interrupted")
             raise
+        if not math.isfinite(tested["loss"]):
+            # The last update ruined the weights, and nothing was measured after it until now.
+            self.divergence.stop_after_training(self.record.rows)
+            return self._finish("diverged")
         save_model(self.model, self.folder.model_file)
         summary = self._finish("completed", {key: float(value) for key, value in tested.items()})
         self.folder.drop_checkpoints()
@@ -183,6 +189,7 @@ def describe_splits(splits: data.Splits) -> dict[str, Any]:
             "test": splits.num_test,
         },
         "skipped": len(splits.skipped),
+        "fingerprint": splits.fingerprint,
         "input_shape": list(splits.input_shape),
         "class_names": list(splits.class_names),
         "preprocessing": splits.preprocessing.to_dict(),
