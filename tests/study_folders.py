@@ -5,7 +5,8 @@ import statistics
 
 import numpy as np
 
-from bnzoo.runs import HISTORY_COLUMNS, RowFile
+from bnzoo.files import RowFile
+from bnzoo.runs import HISTORY_COLUMNS
 
 WEIGHTS = ("conv_3/kernel[1,0,4,3]", "conv_3/kernel[1,0,8,3]")
 VARIANTS = {  # first loss, decay, last accuracy, noise of the accuracy

@@ -23,8 +23,8 @@ MAY_IMPORT = {
     "layers": {"ops"},
     "models": {"config", "layers"},
     "loading": {"layers", "models", "runs"},
-    "training": {"config", "data", "environment", "layers", "loading", "models", "runs"},
-    "reporting": {"config", "environment", "runs"},
+    "training": {"config", "data", "environment", "files", "layers", "loading", "models", "runs"},
+    "reporting": {"config", "environment", "files", "runs"},
     "studies": {
         "config",
         "data",

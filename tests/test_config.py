@@ -342,7 +342,7 @@ def test_a_variant_may_choose_another_optimizer_or_model(write):
         ("compare.variants.a=3", "compare.variants.a: expected a mapping, got 3."),
         ("compare.baseline=3", "compare.baseline: expected a mapping, got 3."),
         ("compare.variants.a/b={}", "expected names of letters, digits, _ and -, got 'a/b'."),
-        ("compare.variants={1: {seed: 1}}", "expected names of letters, digits, _ and -, got 1."),
+        ("compare.variants={1: {seed: 1}}", "expected a word as key, got 1 (line 1); quote it"),
         ("compare.variants.baseline={}", "expected no variant named 'baseline'"),
         ("compare.seed=[1]", "compare.seed: unknown key 'seed'. Did you mean 'seeds'"),
         ("compare.seeds=3", "compare.seeds: expected a list of different whole numbers"),

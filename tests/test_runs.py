@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from bnzoo import config, runs
+from bnzoo import config, files, runs
 from bnzoo.errors import InputError
 
 
@@ -79,32 +79,32 @@ def test_resume_of_nothing_is_refused_and_makes_nothing(tmp_path):
 
 def test_rows_survive_reopening_and_later_ones_are_dropped(tmp_path):
     path = tmp_path / "history.csv"
-    file = runs.RowFile(path, ("epoch", "loss", "val_loss"), keep_epochs=0)
+    file = files.RowFile(path, ("epoch", "loss", "val_loss"), keep_epochs=0)
     for epoch in (1, 2, 3):
         file.append({"epoch": epoch, "loss": 1 / 3 / epoch})
-    assert runs.read_rows(path)[0] == {"epoch": 1, "loss": 1 / 3, "val_loss": None}
-    again = runs.RowFile(path, ("epoch", "loss", "val_loss"), keep_epochs=2)
+    assert files.read_rows(path)[0] == {"epoch": 1, "loss": 1 / 3, "val_loss": None}
+    again = files.RowFile(path, ("epoch", "loss", "val_loss"), keep_epochs=2)
     assert [row["epoch"] for row in again.rows] == [1, 2]
-    assert [row["epoch"] for row in runs.read_rows(path)] == [1, 2]
+    assert [row["epoch"] for row in files.read_rows(path)] == [1, 2]
 
 
 def test_column_names_with_commas_are_quoted(tmp_path):
     path = tmp_path / "weights_path.csv"
     label = "conv_3/kernel[1,0,4,3]"
-    runs.RowFile(path, ("epoch", label), keep_epochs=0).append({"epoch": 1, label: 0.5})
-    assert runs.read_rows(path) == [{"epoch": 1, label: 0.5}]
+    files.RowFile(path, ("epoch", label), keep_epochs=0).append({"epoch": 1, label: 0.5})
+    assert files.read_rows(path) == [{"epoch": 1, label: 0.5}]
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
     path = tmp_path / "summary.json"
-    runs.write_atomically(path, "old")
+    files.write_atomically(path, "old")
 
     def full_disk(descriptor):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        runs.write_atomically(path, "new")
+        files.write_atomically(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["summary.json"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnzoo import config, load_model, runs
+from bnzoo import config, files, load_model, runs
 from bnzoo.errors import InputError
 from bnzoo.training import train
 
@@ -111,7 +111,7 @@ def test_the_saved_model_scores_what_the_summary_says(finished):
 
 def test_the_followed_weight_ends_where_the_model_has_it(finished):
     _, folder, _, _ = finished
-    rows = runs.read_rows(folder / "weights_path.csv")
+    rows = files.read_rows(folder / "weights_path.csv")
     last = float(load_model(folder).get_layer("logits").kernel.numpy()[0, 3])
     assert [row["epoch"] for row in rows] == [1, 2]
     assert rows[-1]["logits/kernel[0,3]"] == last
@@ -183,7 +183,7 @@ def test_a_row_without_its_checkpoint_is_run_again(tmp_path, epoch):
     with pytest.raises(KeyboardInterrupt):
         train(make_config(train__epochs=3), tmp_path, callbacks=[_Interrupt(epoch, 0)])
     folder = runs.RunFolder(tmp_path)
-    rows = runs.RowFile(folder.history_file, runs.HISTORY_COLUMNS, keep_epochs=99)
+    rows = files.RowFile(folder.history_file, runs.HISTORY_COLUMNS, keep_epochs=99)
     rows.append({"epoch": epoch + 1, "loss": 99.0})
     train(make_config(train__epochs=3), tmp_path, resume=True)
     assert [row["epoch"] for row in folder.history()] == [1, 2, 3]
@@ -273,7 +273,7 @@ def test_a_run_resumed_past_its_early_stop_trains_no_further(tmp_path):
     folder = runs.RunFolder(tmp_path)
     folder.checkpoint(1).rename(folder.checkpoint(2))
     folder.checkpoint(1).write_bytes(folder.checkpoint(2).read_bytes())
-    rows = runs.RowFile(folder.history_file, runs.HISTORY_COLUMNS, keep_epochs=0)
+    rows = files.RowFile(folder.history_file, runs.HISTORY_COLUMNS, keep_epochs=0)
     for row in never_better:
         rows.append(
             dict.fromkeys(("loss", "accuracy", "val_accuracy", "learning_rate", "seconds"), 0.5)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bnzoo.cli.app import command
-from bnzoo.cli.listing import Set
+from bnzoo.cli.options import Set, command_line
 
 Out = Annotated[
     Path | None,
@@ -39,7 +39,7 @@ def compare(
     from bnzoo.runs import StudyFolder
     from bnzoo.studies import compare as run
 
-    again = _again(config, out, overrides)
+    again = command_line("compare", config, out, overrides)
     with StudyProgress() as progress:
         try:
             summary = run(
@@ -57,13 +57,6 @@ def compare(
                 progress.line(f"Stopped. Continue with: {again} --resume")
             raise
     _report(summary, out)
-
-
-def _again(config: Path, out: Path, overrides: list[str] | None) -> str:
-    import shlex
-
-    sets = [word for text in overrides or [] for word in ("--set", text)]
-    return shlex.join(["bnzoo", "compare", str(config), "--out", str(out), *sets])
 
 
 def _report(summary: dict, out: Path) -> None:

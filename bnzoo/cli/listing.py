@@ -6,15 +6,7 @@ from typing import Annotated
 import typer
 
 from bnzoo.cli.app import BAD_INPUT, command
-
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Change one key of the config, as a dotted path: --set train.epochs=3. Repeatable.",
-    ),
-]
+from bnzoo.cli.options import Set
 
 
 @command("models")

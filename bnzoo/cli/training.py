@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bnzoo.cli.app import command
-from bnzoo.cli.listing import Set
+from bnzoo.cli.options import Set, command_line
 
 Out = Annotated[
     Path | None,
@@ -45,16 +45,10 @@ def train(
             summary = run(checked, out, resume, callbacks, announce=progress.line)
         except KeyboardInterrupt:
             if RunFolder(out).config_file.exists():
-                progress.line(f"Stopped. Continue with: {_again(config, out, overrides)} --resume")
+                again = command_line("train", config, out, overrides)
+                progress.line(f"Stopped. Continue with: {again} --resume")
             raise
     _report(summary, config, out)
-
-
-def _again(config: Path, out: Path, overrides: list[str] | None) -> str:
-    import shlex
-
-    sets = [word for text in overrides or [] for word in ("--set", text)]
-    return shlex.join(["bnzoo", "train", str(config), "--out", str(out), *sets])
 
 
 def _report(summary: dict, config: Path, out: Path) -> None:

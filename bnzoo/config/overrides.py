@@ -24,9 +24,10 @@ def parse_override(text: str) -> tuple[str, Any]:
         )
     try:
         return path, parse_yaml(value)
-    except yaml.YAMLError:
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"--set {text}: the value {value!r} is not valid YAML. Quote it, "
+            f"--set {text}: the value {value!r} is not valid YAML ({reason}). Quote it, "
             "for example --set 'model.filters=[8, 8, 8]'."
         ) from None
 

@@ -7,11 +7,12 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from bnzoo.files import write_atomically
 from bnzoo.reporting import words
 from bnzoo.reporting.series import VariantRuns, read_variants
 from bnzoo.reporting.study_figures import curve_pictures, path_pictures
 from bnzoo.reporting.table import diverged_sentences, missing_sentence, table_rows, target_text
-from bnzoo.runs import StudyFolder, write_atomically
+from bnzoo.runs import StudyFolder
 
 
 def write_study_report(folder: Path, summary: dict[str, Any]) -> None:

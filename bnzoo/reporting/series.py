@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bnzoo.runs import RunFolder, read_rows
+from bnzoo.files import read_rows
+from bnzoo.runs import RunFolder
 
 Row = dict[str, float | None]
 

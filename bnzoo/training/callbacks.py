@@ -9,7 +9,8 @@ import keras
 
 from bnzoo.config.train import EarlyStopping, FollowedWeight
 from bnzoo.errors import InputError, nearest
-from bnzoo.runs import RowFile, RunFolder
+from bnzoo.files import RowFile
+from bnzoo.runs import RunFolder
 from bnzoo.training.selection import best_row, should_stop
 
 

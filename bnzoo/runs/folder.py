@@ -1,0 +1,152 @@
+"""What the folders of runs and of studies have in common."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bnzoo.config import Config, differences, dump_config, load_resolved
+from bnzoo.errors import InputError
+from bnzoo.files import make_writable_folder, write_atomically
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None
+
+
+class Folder:
+    """What the folders of a run and of a study have in common: whose they are, and the summary."""
+
+    kind: ClassVar[str]
+    command: ClassVar[str]
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.config_file = self.path / "config.yaml"
+        self.summary_file = self.path / "summary.json"
+
+    # --- opening ---------------------------------------------------------------------------------
+
+    def start(self, config: Config) -> None:
+        """Check that a new run or study of `config` can be written here; `claim` then does.
+
+        Raises:
+            InputError: the folder cannot be made or written, or holds a run or other files.
+        """
+        make_writable_folder(self.path)
+        if self.config_file.exists():
+            self._refuse_other(config)
+            raise InputError(
+                f"{self.path}: already holds a {self.kind} of this config "
+                f"({self.status() or 'not finished'}). Add --resume to continue it, or choose "
+                "another folder with --out."
+            )
+        # Hidden: what systems leave in every folder, and a kill in the middle of `claim` in this.
+        strangers = sorted(entry.name for entry in self.path.iterdir() if entry.name[0] != ".")
+        if strangers:
+            raise InputError(
+                f"{self.path}: expected an empty or new folder, found {', '.join(strangers[:3])}"
+                f"{' and more' if len(strangers) > 3 else ''}. Choose another folder with --out."
+            )
+
+    def claim(self, config: Config) -> None:
+        """Write the resolved configuration: from now on the folder is this run's or study's."""
+        write_atomically(self.config_file, dump_config(config))
+        self.summary_file.unlink(missing_ok=True)  # of an interrupted one that goes on
+
+    def resume(self, config: Config) -> None:
+        """Check that the folder holds a run or study of `config` that can be continued.
+
+        Raises:
+            InputError: there is none, or it is another config's.
+        """
+        if not self._holds_something():
+            raise InputError(
+                f"{self.path}: nothing to resume: expected a {self.kind} folder with config.yaml. "
+                f"Leave --resume out to start a new {self.kind}, or name the {self.kind}'s folder "
+                "with --out."
+            )
+        self._refuse_other(config)
+        make_writable_folder(self.path)
+
+    def _holds_something(self) -> bool:
+        return self.config_file.exists()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from writing here; the system lets go if the process dies.
+
+        Raises:
+            InputError: another process holds it.
+        """
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise InputError(
+                f"{self.path}: another process is at work in this folder. "
+                "Wait until it has ended, or choose another folder with --out."
+            ) from None
+        finally:
+            os.close(descriptor)
+
+    def _refuse_other(self, config: Config) -> None:
+        if not self.config_file.exists():
+            return
+        found = self.config()
+        kind = "study" if found.compare else "run"
+        if kind != self.kind:
+            raise InputError(
+                f"{self.path}: holds a {kind}, and a {self.kind} was to be written. "
+                "Choose another folder with --out."
+            )
+        changed = differences(found, config)
+        if changed:
+            raise InputError(
+                f"{self.path}: holds a {self.kind} of another config. What differs:\n"
+                + "\n".join(f"  {line}" for line in changed)
+                + "\nChoose another folder with --out, or run with the config it holds."
+            )
+
+    # --- reading and writing ---------------------------------------------------------------------
+
+    def config(self) -> Config:
+        """Return the resolved configuration."""
+        return load_resolved(self.config_file)
+
+    def status(self) -> str | None:
+        """Return the status of what has ended, one of `STATUSES`, else None."""
+        return self.summary()["status"] if self.summary_file.exists() else None
+
+    def summary(self) -> dict[str, Any]:
+        """Return the content of `summary.json`.
+
+        Raises:
+            InputError: there is none that can be read.
+        """
+        try:
+            return json.loads(self.summary_file.read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise InputError(
+                f"{self.summary_file}: expected the summary of a {self.kind} that ended, got: "
+                f"{error}. Finish the {self.kind} with `bnzoo {self.command} CONFIG --resume`."
+            ) from None
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write `summary.json`; NaN and infinite numbers become null, as JSON has none."""
+        write_atomically(self.summary_file, json.dumps(_finite(summary), indent=2) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value

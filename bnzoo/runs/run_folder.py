@@ -1,0 +1,95 @@
+"""The folder of one run: the only file that knows what lies where in it."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from bnzoo.config import Config
+from bnzoo.errors import InputError
+from bnzoo.files import read_rows, write_atomically
+from bnzoo.runs.folder import Folder
+
+HISTORY_COLUMNS = (
+    "epoch",
+    "loss",
+    "accuracy",
+    "val_loss",
+    "val_accuracy",
+    "learning_rate",
+    "seconds",
+)
+
+
+class RunFolder(Folder):
+    """Reads and writes one run.
+
+    `config.yaml` (resolved), `data.json` (what data it met), `history.csv` (a row per epoch),
+    `model.keras`, `summary.json`, `weights_path.csv` where single weights are followed,
+    `tensorboard/`, and while a run is not finished `checkpoint/`, from which it can be resumed.
+    """
+
+    kind, command = "run", "train"
+
+    def __init__(self, path: str | Path):
+        super().__init__(path)
+        self.data_file = self.path / "data.json"
+        self.history_file = self.path / "history.csv"
+        self.model_file = self.path / "model.keras"
+        self.weights_path_file = self.path / "weights_path.csv"
+        self.tensorboard = self.path / "tensorboard"
+        self.checkpoints = self.path / "checkpoint"
+
+    def claim(self, config: Config, data: dict[str, Any] | None = None) -> None:
+        """Write the resolved configuration, and what data it met: the folder is this run's now.
+
+        Args:
+            config: of the run.
+            data: facts about the data as it is now, JSON-able.
+
+        Raises:
+            InputError: a resumed run met other data before.
+        """
+        if data and self.data_file.exists():
+            self._refuse_other_data(json.loads(self.data_file.read_text()), data)
+        if data:
+            write_atomically(self.data_file, json.dumps(data, indent=2) + "\n")
+        super().claim(config)
+
+    def _refuse_other_data(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+        changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+        if changed:
+            lines = [f"  {key}: {before.get(key)} there, {now.get(key)} now" for key in changed]
+            raise InputError(
+                f"{self.path}: the data is not what this run began with. What differs:\n"
+                + "\n".join(lines)
+                + "\nBring the data back, or start a new run in another folder with --out."
+            )
+
+    def history(self) -> list[dict[str, float | None]]:
+        """Return one mapping per complete epoch; a cell that was not measured is None."""
+        return read_rows(self.history_file)
+
+    def checkpoint(self, epochs_done: int) -> Path:
+        """Return the file that holds the training state after so many complete epochs."""
+        return self.checkpoints / f"epoch-{epochs_done:05d}.keras"
+
+    def last_checkpoint(self) -> tuple[int, Path] | None:
+        """Return the newest checkpoint as (complete epochs, file), or None."""
+        found = []
+        for path in self.checkpoints.glob("epoch-*.keras"):
+            if match := re.fullmatch(r"epoch-(\d+)\.keras", path.name):
+                found.append((int(match[1]), path))
+        return max(found, default=None)
+
+    def keep_checkpoints(self, epochs: set[int]) -> None:
+        """Remove the checkpoints of all other epochs."""
+        kept = {self.checkpoint(epochs_done).name for epochs_done in epochs}
+        for path in self.checkpoints.glob("epoch-*.keras"):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
+
+    def drop_checkpoints(self) -> None:
+        """Remove the whole checkpoint folder, once the run has ended."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)

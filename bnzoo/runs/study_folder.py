@@ -1,0 +1,75 @@
+"""The folder of a study: the only file that knows what lies where in it."""
+
+from pathlib import Path
+
+from bnzoo.errors import InputError
+from bnzoo.runs.folder import Folder
+from bnzoo.runs.run_folder import RunFolder
+
+
+class StudyFolder(Folder):
+    """Reads and writes one study.
+
+    `config.yaml` (resolved, with its `compare` section), `runs/<variant>/seed-<n>/` (ordinary run
+    folders), `summary.json`, `report.html`, and `figures/` with the report's figures as PNG.
+    """
+
+    kind, command = "study", "compare"
+
+    def __init__(self, path: str | Path):
+        super().__init__(path)
+        self.runs = self.path / "runs"
+        self.report_file = self.path / "report.html"
+        self.figures = self.path / "figures"
+
+    def run(self, variant: str, seed: int) -> RunFolder:
+        """Return the folder of the run of one variant with one seed."""
+        return RunFolder(self.runs / variant / f"seed-{seed}")
+
+    def _holds_something(self) -> bool:
+        # Runs that `bnzoo train` made in their places are as good as our own.
+        return super()._holds_something() or any(self.runs.glob("*/seed-*/config.yaml"))
+
+    def best_run(self) -> RunFolder:
+        """Return the run to use of a completed study.
+
+        The variant is the one with the best mean test accuracy among those that never diverged
+        (among all that have one, if all diverged once). Of its runs it is the one whose best
+        epoch was best by the metric that selects epochs: validation accuracy where there is any.
+        The test set has no say in which run it is, unless it is the validation set.
+
+        Raises:
+            InputError: the study is not completed, or each of its runs diverged.
+        """
+        summary = self.summary()
+        if summary["status"] != "completed":
+            raise InputError(
+                f"{self.path}: expected a completed study, got one that is {summary['status']}. "
+                f"Finish it with `bnzoo compare CONFIG --out {self.path} --resume`."
+            )
+        found = {
+            name: variant
+            for name, variant in summary["variants"].items()
+            if variant["test_accuracy"]["n"]
+        }
+        steady = {name: variant for name, variant in found.items() if not variant["diverged"]}
+        if not found:
+            raise InputError(
+                f"{self.path}: expected a run with usable weights, and every run diverged. "
+                "Lower train.optimizer.learning_rate."
+            )
+        best = max((steady or found).values(), key=lambda one: one["test_accuracy"]["mean"])
+        completed = [run for run in best["runs"] if run["status"] == "completed"]
+        metric = completed[0]["selection_metric"]
+        return RunFolder(self.path / max(completed, key=lambda run: run["best"][metric])["folder"])
+
+
+def usable_run(path: str | Path) -> Path:
+    """Return the folder of a study's best run; any other path as it is.
+
+    Raises:
+        InputError: as `StudyFolder.best_run`.
+    """
+    folder = StudyFolder(path)
+    is_study = folder.config_file.is_file() and folder.config().compare is not None
+    return folder.best_run().path if is_study else Path(path)
