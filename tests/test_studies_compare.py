@@ -8,7 +8,7 @@ import pytest
 
 from bnzoo import config, load_model, runs
 from bnzoo.errors import InputError
-from bnzoo.serving import export_source, parity
+from bnzoo.serving import export_source
 from bnzoo.studies import compare
 from bnzoo.studies import study as study_module
 from bnzoo.studies.estimate import Pace, duration
@@ -173,14 +173,11 @@ def test_resuming_a_finished_study_runs_nothing_and_reports_again(finished):
     assert len(reports) == 1
 
 
-def test_a_study_is_as_good_as_its_best_run(finished, tmp_path, monkeypatch):
+def test_a_study_is_as_good_as_its_best_run(finished, tmp_path):
     folder = finished[0]
     best = folder.best_run()
     assert best.path.parent.parent == folder.runs
     assert load_model(folder.path).count_params() == load_model(best.path).count_params()
-    monkeypatch.setattr(parity, "_ask_new_process", lambda export, batches: [
-        load_model(best.path).predict(batch, verbose=0) for batch in batches
-    ])  # fmt: skip
     exported = export_source(folder.path, tmp_path / "served")
     facts = json.loads((exported / "bnzoo.json").read_text())
     assert facts["run"] == best.path.relative_to(folder.path).as_posix()
