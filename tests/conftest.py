@@ -1,12 +1,16 @@
 """Fixtures that every test may use: seeds, and the real data where it is at hand."""
 
 import os
+import signal
+import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import pytest
+
+from bnzoo import cli
 
 
 @pytest.fixture(autouse=True)
@@ -22,3 +26,25 @@ def data_dir() -> Path:
     if not folder:
         pytest.skip("needs real data: set BNZOO_DATA_DIR to a folder with tfds/ and downloads/")
     return Path(folder)
+
+
+@pytest.fixture
+def call(monkeypatch, capfd):
+    """Run `bnzoo ARGUMENTS` through its entry point, in this process: (exit code, out, err).
+
+    Starting TensorFlow again would take seconds each time.
+    """
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["bnzoo", *map(str, arguments)])
+        before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+        try:
+            cli.main()
+        except SystemExit as end:
+            return end.code or 0, *capfd.readouterr()
+        finally:
+            for number, handler in before:
+                signal.signal(number, handler)
+        raise AssertionError("main() returned")
+
+    return call

@@ -1,27 +1,19 @@
 """`bnzoo explain`: its numbers are the layer's, its refusals are clear, and it is quick."""
 
 import dataclasses
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 import bnzoo
-from bnzoo import cli
 from bnzoo.reporting.explanation import WIDTH, explain, fixed
 from bnzoo.reporting.worked_example import BUILT_IN, Settings, work_through
 
 
 @pytest.fixture
-def call(monkeypatch, capfd):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["bnzoo", "explain", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return end.value.code or 0, *capfd.readouterr()
-
-    return call
+def explained(call):
+    """Run `bnzoo explain ARGUMENTS`."""
+    return lambda *arguments: explained("explain", *arguments)
 
 
 def layer_of(settings, dtype, **changes):
@@ -96,8 +88,8 @@ def test_the_built_in_numbers_are_also_those_of_a_float32_layer():
     assert explain(worked) == explain(by_the_layer(BUILT_IN, Settings(axis=1), "float32"))
 
 
-def test_the_built_in_batch_gives_the_published_numbers(call):
-    code, printed, errors = call()
+def test_the_built_in_batch_gives_the_published_numbers(explained):
+    code, printed, errors = explained()
     assert (code, errors) == (0, "")
     for numbers in (
         "mean 4.3333 28.6667 88.6667",
@@ -108,14 +100,14 @@ def test_the_built_in_batch_gives_the_published_numbers(call):
         assert numbers in " ".join(printed.split())
 
 
-def test_off_a_terminal_it_is_plain_and_80_columns_wide(call, tmp_path):
+def test_off_a_terminal_it_is_plain_and_80_columns_wide(explained, tmp_path):
     np.save(tmp_path / "large.npy", random_batch((40, 9, 9, 30), 1e4))
     for arguments in (
         (),
         ("--unbiased", "--gamma", "1,2,3"),
         ("--input", tmp_path / "large.npy", "--decimals", 15),
     ):
-        code, printed, _ = call(*arguments)
+        code, printed, _ = explained(*arguments)
         assert code == 0
         assert printed.isascii()
         assert "\x1b" not in printed
@@ -123,9 +115,9 @@ def test_off_a_terminal_it_is_plain_and_80_columns_wide(call, tmp_path):
         assert len(printed.splitlines()) < 250
 
 
-def test_large_inputs_are_shortened_and_say_so(call, tmp_path):
+def test_large_inputs_are_shortened_and_say_so(explained, tmp_path):
     np.save(tmp_path / "large.npy", random_batch((40, 9, 9, 30)))
-    printed = call("--input", tmp_path / "large.npy")[1]
+    printed = explained("--input", tmp_path / "large.npy")[1]
     for text in (
         "... 26 more channels",
         "... 38 more samples",
@@ -194,22 +186,10 @@ def bad_inputs(folder):
     ]
 
 
-def test_bad_input_is_one_clear_error_with_code_2(call, tmp_path):
+def test_bad_input_is_one_clear_error_with_code_2(explained, tmp_path):
     for arguments, message in bad_inputs(tmp_path):
-        code, printed, errors = call(*arguments)
+        code, printed, errors = explained(*arguments)
         assert (code, printed) == (2, ""), arguments
         assert errors.startswith("bnzoo explain: --") or "finite results" in errors, errors
         assert message in errors, (arguments, errors)
         assert errors.count("\n") == 1
-
-
-def test_it_answers_without_tensorflow():
-    script = (
-        "import sys; sys.argv = ['bnzoo', 'explain']\n"
-        "from bnzoo.cli import main\n"
-        "try: main()\n"
-        "except SystemExit as end: assert not end.code, end.code\n"
-        "assert not {'tensorflow', 'keras', 'matplotlib'} & set(sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from bnzoo import cli, runs
+from bnzoo import runs
 
 CONFIG = """
 data: {name: digits, batch_size: 256, validation: 0.2}
@@ -26,23 +26,6 @@ def config_file(tmp_path):
     path = tmp_path / "small.yaml"
     path.write_text(CONFIG)
     return path
-
-
-@pytest.fixture
-def call(monkeypatch, capfd):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["bnzoo", *map(str, arguments)])
-        before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
-        try:
-            cli.main()
-        except SystemExit as end:
-            return end.code or 0, *capfd.readouterr()
-        finally:
-            for number, handler in before:
-                signal.signal(number, handler)
-        raise AssertionError("main() returned")
-
-    return call
 
 
 def test_compare_estimates_shows_each_run_and_ends_with_the_verdict(
