@@ -13,7 +13,7 @@ from bnzoo.reporting.worked_example import BUILT_IN, Settings, work_through
 @pytest.fixture
 def explained(call):
     """Run `bnzoo explain ARGUMENTS`."""
-    return lambda *arguments: explained("explain", *arguments)
+    return lambda *arguments: call("explain", *arguments)
 
 
 def layer_of(settings, dtype, **changes):
