@@ -130,6 +130,7 @@ def section() -> str:
         "is its seed's luck: the published network (2.118) gave 2.119 in PyTorch 2.13 with the",
         "published seed, and 2.19 to 2.30 with eight others. The LeNet article prints losses",
         "for networks that never call their batch normalization; there is no score to compare.",
+        "Two runs went side by side, each on one core: the seconds per epoch are no benchmark.",
         "",
         *pipeline_lines(),
     ]
