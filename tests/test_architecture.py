@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "serving": {"config", "data", "environment", "files", "loading", "runs"},
     "cli": {
         "config",
+        "data",
         "environment",
         "quiet",
         "reporting",

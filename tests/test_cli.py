@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bnzoo.config import starter_configs
+
 QUIET = "TF_CPP_MIN_LOG_LEVEL"  # conftest.py sets it, users do not
 
 CONFIG = """
@@ -299,6 +301,30 @@ def test_a_missing_config_is_one_clear_error(call, tmp_path):
     code, _, errors = call("train", tmp_path / "none.yaml")
     assert code == 2
     assert "none.yaml: no such file" in errors
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_missing_data_is_reported_before_tensorflow_is_started(tmp_path, command):
+    environment = {**os.environ, "BNZOO_CACHE_DIR": str(tmp_path), "BNZOO_DATA_DIR": str(tmp_path)}
+    # Nothing answers here, whether the machine has a network or not.
+    environment |= dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
+    starter = starter_configs()["three_conv_devanagari"]
+    script = (
+        f"import sys; sys.argv = ['bnzoo', {command!r}, {str(starter)!r}, '--out', 'run']\n"
+        "from bnzoo.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: print(end.code, 'tensorflow' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "2 False\n", done.stderr
+    assert "devanagari_digits is not prepared" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_configs_folder_is_refused_with_the_difference(call, config_file, tmp_path):

@@ -31,8 +31,10 @@ def compare(
     checked = load_config(config, overrides or [])
     out = out or Path("runs") / config.stem
 
+    from bnzoo.data import check_available
     from bnzoo.quiet import start_tensorflow_quietly
 
+    check_available(checked.data.name)
     start_tensorflow_quietly()
     from bnzoo.cli.interruption import Interruption
     from bnzoo.cli.progress import StudyProgress

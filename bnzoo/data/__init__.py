@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from bnzoo.config.data import DATASETS
+from bnzoo.config.data import DATASETS, split_name
 
 if TYPE_CHECKING:
     from bnzoo.data.splits import Splits
 
-__all__ = ["Splits", "list_datasets", "load"]
+__all__ = ["Splits", "check_available", "list_datasets", "load"]
 
 
 def load(name: str, *, seed: int = 0, **params: Any) -> "Splits":
@@ -36,6 +36,21 @@ def load(name: str, *, seed: int = 0, **params: Any) -> "Splits":
     from bnzoo.data.loading import load_splits
 
     return load_splits(name, seed=seed, **params)
+
+
+def check_available(name: str) -> None:
+    """Make sure that a data set of TFDS is in place or can be fetched; other names pass.
+
+    Without TensorFlow, so that missing data is reported before the seconds that it takes to start.
+
+    Raises:
+        InputError: says how to get the data.
+    """
+    kind, rest = split_name(name)
+    if kind not in ("digits", "folder", "npz"):
+        from bnzoo.data import preparation
+
+        preparation.check_available(rest or kind)
 
 
 def list_datasets() -> dict[str, str]:

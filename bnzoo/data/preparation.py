@@ -34,6 +34,16 @@ def prepared_builder(name: str) -> tfds.core.DatasetBuilder:
         return _prepare(name, alone) if found is None else found
 
 
+def check_available(name: str) -> None:
+    """Make sure that a data set is in place or can be fetched, and change nothing.
+
+    Raises:
+        InputError: as `prepared_builder`.
+    """
+    if _find(name) is None:
+        _check_can_be_prepared(name)
+
+
 def _find(name: str) -> tfds.core.DatasetBuilder | None:
     for folder in tfds_dirs():
         try:
