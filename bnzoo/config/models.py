@@ -109,8 +109,11 @@ class _ImageNetwork(ModelParameters):
     input_shape: ImageShape | None = None
 
     def smallest_size(self) -> int:
-        """Return the smallest height and width, in pixels, that leave one pixel at the end."""
-        raise NotImplementedError
+        """Return the smallest height and width, in pixels, that leave one pixel at the end.
+
+        Here it is the window of one pooling, as the convolutions before it keep the size.
+        """
+        return 2
 
     @model_validator(mode="after")
     def _large_enough(self) -> Self:
@@ -161,10 +164,6 @@ class ThreeConv(_ImageNetwork):
     filters: Annotated[tuple[int, ...], sizes(_CHANNELS, count=3)] = (16, 16, 16)
     kernel_size: PositiveInt = 3
 
-    def smallest_size(self) -> int:
-        """Return the size of the pooling's window."""
-        return 2
-
 
 class OneConv(_ImageNetwork):
     """One convolution that keeps the size, one pooling."""
@@ -176,10 +175,6 @@ class OneConv(_ImageNetwork):
     name: Literal["one_conv"] = "one_conv"
     filters: Annotated[tuple[int, ...], sizes(_CHANNELS, count=1)] = (16,)
     kernel_size: PositiveInt = 3
-
-    def smallest_size(self) -> int:
-        """Return the size of the pooling's window."""
-        return 2
 
 
 class Conv1D(ModelParameters):
