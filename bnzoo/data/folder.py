@@ -19,6 +19,9 @@ _LAYOUT = "expected <folder>/train/<class>/* and <folder>/test/<class>/*"
 def open_folder(path: str, settings: Data, memory_limit: int) -> Source:
     """Read a folder of images.
 
+    Files are taken as they are stored: an EXIF orientation is not applied. Folders beside `train`
+    and `test` are not read; validation data is drawn from `train`.
+
     Every file is decoded once here, so that an unreadable image is found now and not hours into a
     training. Sets above the limit are then decoded again whenever they are needed.
 
