@@ -75,6 +75,15 @@ def test_the_results_are_up_to_date_with_their_files():
     assert results.updated(README) == README, "run scripts/make_results.py"
 
 
+def test_the_page_of_figures_is_up_to_date_with_the_results():
+    """Each study's figures are marked with a checksum of the numbers that they were drawn from."""
+    results = script("make_results")
+    assert results.PAGE.read_text() == results.page(), "run scripts/make_results.py"
+    named = set(re.findall(r"\(figures/([\w.-]+)\)", results.PAGE.read_text()))
+    assert named == {path.name for path in results.FIGURES.iterdir()}
+    assert len(results.studies()) == 5
+
+
 def test_it_stays_readable_in_one_sitting():
     assert len(README.splitlines()) < 250
 
