@@ -13,7 +13,10 @@ class InputError(ValueError):
 
 def close_words(name: str, known: Iterable[str]) -> list[str]:
     """Return the at most three known words that are close to `name`, the closest first."""
-    return difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.5)
+    close = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.5)
+    ratios = [difflib.SequenceMatcher(None, word, str(name)).ratio() for word in close]
+    # Beside a near one, a far one only confuses: 'momentum', not 'implementation', for 'momentun'.
+    return [word for word, ratio in zip(close, ratios, strict=True) if ratio > ratios[0] - 0.3]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -13,6 +13,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from speed_tables import inference_lines, layer_lines, model_lines
+
 from bnzoo.reporting.report import write_study_report
 from bnzoo.runs import RunFolder
 
@@ -20,8 +22,8 @@ REPOSITORY = Path(__file__).parent.parent
 RESULTS = REPOSITORY / "configs" / "results"
 FIGURES = RESULTS / "figures"
 README, PAGE = REPOSITORY / "README.md", RESULTS / "README.md"
-BEGIN = "<!-- results: written by scripts/make_results.py, do not edit -->\n"
-END = "<!-- end of results -->\n"
+BEGIN = "<!-- {}: written by scripts/make_results.py, do not edit -->\n"
+END = "<!-- end of {} -->\n"
 
 ORDER = (
     "three_conv_devanagari",
@@ -137,6 +139,22 @@ def section() -> str:
     return "\n".join(lines) + "\n"
 
 
+def speed_section() -> str:
+    """Return the README's section on speed, without its markers."""
+    layer, model = load("bench_batch_norm_tensorflow"), load("bench_model")
+    head = []
+    if layer:
+        head = [f"How many times the speed of others, on {origin(layer)};", "medians, interleaved."]
+    lines = [
+        *head,
+        "",
+        *layer_lines(layer, load("bench_batch_norm_jax_gpu")),
+        "",
+        *model_lines(model),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def seed_lines() -> list[str]:
     """Return how much the first epoch without batch normalization depends on the seed."""
     result = load("pytorch_seeds")
@@ -170,10 +188,13 @@ def pipeline_lines() -> list[str]:
 
 
 def updated(text: str) -> str:
-    """Return the README with its results section replaced."""
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    return head + BEGIN + section() + END + tail
+    """Return the README with its generated sections replaced."""
+    for name, lines in {"results": section(), "speed": speed_section()}.items():
+        begin, end = BEGIN.format(name), END.format(name)
+        head, _, rest = text.partition(begin)
+        _, _, tail = rest.partition(end)
+        text = head + begin + lines + end + tail
+    return text
 
 
 def studies() -> list[tuple[str, dict]]:
@@ -192,6 +213,10 @@ def page() -> str:
         for figure in figure_names(name, result):
             lines += [f"![{name}: {figure}](figures/{name}-{figure}.png)", ""]
         lines += [f"<!-- figures drawn from {fingerprint(result)} -->", ""]
+    layer = load("bench_batch_norm_tensorflow")
+    if layer:
+        lines += ["## Inference, and the forward pass alone", "", f"    {layer['command']}", ""]
+        lines += [f"On {origin(layer)}.", "", *inference_lines(layer), ""]
     return "\n".join(lines)
 
 

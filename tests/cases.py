@@ -9,6 +9,11 @@ LAYERS = [
     ("volume", {"scale": False}, (2, 3, 2, 4)),
     ("renorm", {"renorm": True, "renorm_clipping": {"rmax": 3.0, "dmax": 5.0}}, (6,)),
     ("synchronized", {"synchronized": True}, (4, 3)),
+    ("ghosts", {"virtual_batch_size": 4}, (5, 3)),
+    ("cumulative", {"momentum": None}, (4, 4)),
+    ("reference", {"implementation": "reference"}, (3, 4)),
+    ("fused", {"implementation": "fused"}, (4, 4, 4)),
+    ("xla", {"implementation": "xla"}, (4, 4, 3)),
     ("nothing_to_learn", {"center": False, "scale": False}, (102,)),
 ]
 

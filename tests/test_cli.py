@@ -178,7 +178,7 @@ BAD_INPUTS = {
     ),
     "unknown model": lambda at: (
         ["--set", "model.name=densee"],
-        "got 'densee'. Did you mean 'dense' or 'lenet'?",
+        "got 'densee'. Did you mean 'dense'?",
     ),
     "unknown data set": lambda at: (
         ["--set", "data.name=digitz"],

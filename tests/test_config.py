@@ -127,7 +127,7 @@ def test_a_config_is_frozen(write):
         (
             "model.name=three_con",
             "model.name: expected one of conv1d, dense, lenet, one_conv, three_conv, "
-            "got 'three_con'. Did you mean 'three_conv' or 'one_conv'?",
+            "got 'three_con'. Did you mean 'three_conv'?",
         ),
         ("model.placement=befor", "Did you mean 'before'?"),
         (

@@ -5,8 +5,19 @@ import inspect
 import keras
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
+from bnzoo.config.batch_norm import BatchNorm
 from bnzoo.layers import BatchNormalization
+from bnzoo.layers import arguments as layer_arguments
+
+FORBIDDEN = [
+    (("renorm", True), ("unbiased_moving_variance", True)),
+    (("virtual_batch_size", 4), ("synchronized", True)),
+    (("virtual_batch_size", 4), ("renorm", True)),
+    (("implementation", "fused"), ("synchronized", True)),
+    (("implementation", "fused"), ("virtual_batch_size", 4)),
+]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +55,28 @@ from bnzoo.layers import BatchNormalization
         ),
         (
             {"renorm": True, "unbiased_moving_variance": True},
-            r"Received unbiased_moving_variance=True with renorm=True, expected at most one",
+            r"Received renorm=True with unbiased_moving_variance=True, expected at most one",
+        ),
+        (
+            {"implementation": "cudnn"},
+            r"Received implementation='cudnn', expected one of \['auto', 'reference', 'fused'",
+        ),
+        ({"implementation": None}, r"Received implementation=None, expected one of"),
+        (
+            {"virtual_batch_size": 1},
+            r"Received virtual_batch_size=1, expected an integer of at least 2, or None",
+        ),
+        ({"virtual_batch_size": 0}, r"Received virtual_batch_size=0, expected an integer"),
+        ({"virtual_batch_size": -4}, r"Received virtual_batch_size=-4, expected an integer"),
+        ({"virtual_batch_size": 2.5}, r"Received virtual_batch_size=2\.5, expected an integer"),
+        ({"virtual_batch_size": True}, r"Received virtual_batch_size=True, expected an integer"),
+        ({"virtual_batch_size": "8"}, r"Received virtual_batch_size='8', expected an integer"),
+        *(
+            (
+                dict([one, other]),
+                rf"Received {one[0]}={one[1]!r} with {other[0]}={other[1]!r}, expec",
+            )
+            for one, other in FORBIDDEN
         ),
     ],
 )
@@ -93,6 +125,7 @@ def test_call_refuses_a_mask_that_does_not_fit():
     [
         {"axis": np.int64(1)},
         {"momentum": 0},
+        {"synchronized": True, "renorm": True},
         {"momentum": 1},
         {"momentum": np.float32(0.5)},
         {"epsilon": 0},
@@ -114,3 +147,62 @@ def test_arguments_stand_in_keras_order():
     assert shared == list(theirs)
     assert all(ours[name].default == theirs[name].default for name in theirs)
     assert ours["unbiased_moving_variance"].kind is inspect.Parameter.KEYWORD_ONLY
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"momentum": None},
+        {"momentum": None, "renorm": True},
+        {"momentum": None, "synchronized": True, "unbiased_moving_variance": True},
+        {"momentum": None, "virtual_batch_size": 2, "unbiased_moving_variance": True},
+        {"virtual_batch_size": np.int64(8), "implementation": "xla"},
+        {"synchronized": True, "implementation": "xla"},
+        {"synchronized": True, "implementation": "reference"},
+        {"renorm": True, "implementation": "fused"},
+    ],
+    ids=str,
+)
+def test_what_goes_together_is_accepted_and_works(arguments):
+    layer = BatchNormalization(**arguments)
+    outputs = layer(np.random.default_rng(0).normal(size=(5, 3, 4)), training=True)
+    assert np.isfinite(outputs.numpy()).all()
+    again = BatchNormalization.from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+
+
+def test_every_forbidden_pair_is_tried_here_and_stands_in_the_docstring():
+    pairs = {frozenset((one, other)) for one, other, _ in layer_arguments.EXCLUSIVE}
+    assert {frozenset((one[0], other[0])) for one, other in FORBIDDEN} == pairs
+    text = BatchNormalization.__doc__
+    assert all(name in text for pair in pairs for name in pair)
+
+
+def test_a_config_refuses_what_the_layer_refuses():
+    for pair in FORBIDDEN:
+        with pytest.raises(ValidationError):
+            BatchNorm(**dict(pair))
+
+
+def test_the_defaults_of_a_config_are_the_layers():
+    parameters = inspect.signature(BatchNormalization.__init__).parameters
+    for name, field in BatchNorm.model_fields.items():
+        assert field.default == parameters[name].default, name
+    assert {"implementation", "virtual_batch_size", "momentum"} <= set(BatchNorm.model_fields)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"momentum": None},
+        {"implementation": "xla", "virtual_batch_size": 4},
+        {"epsilon": 1e-5, "synchronized": True, "unbiased_moving_variance": True},
+        {"renorm": True, "renorm_clipping": {"rmax": 3.0}, "scale": False},
+    ],
+    ids=str,
+)
+def test_the_arguments_of_a_config_make_that_layer(values):
+    made = BatchNormalization(**BatchNorm(**values).arguments()).get_config()
+    expected = BatchNormalization(**values).get_config()
+    assert {**made, "name": ""} == {**expected, "name": ""}

@@ -65,11 +65,13 @@ def test_static_and_unknown_batch_size(arguments, shape):
 def test_eager_graph_and_xla_agree(arguments, shape):
     x, results = tf.constant(batch(shape)), []
     unknown = [tf.TensorSpec([None, *shape])]
-    for compile_it in (
+    modes = [
         lambda function: function,
         functools.partial(tf.function, input_signature=unknown),
         functools.partial(tf.function, jit_compile=True),
-    ):
+    ]
+    # tests/test_ops_rules.py: the fused kernel under XLA is an error.
+    for compile_it in modes[: 2 if arguments.get("implementation") == "fused" else 3]:
         layer = BatchNormalization(**arguments)
         layer.build(x.shape)
         stir(layer)
@@ -93,6 +95,8 @@ def test_eager_graph_and_xla_agree(arguments, shape):
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
 def test_precision(arguments, shape, policy):
     layer = BatchNormalization(**arguments, dtype=policy)
+    if policy == "float64" and layer.implementation == "fused":
+        pytest.skip("the fused kernel has no float64: an error, see tests/test_ops_rules.py")
     # 300 squared overflows float16.
     x = batch(shape) * 100
     outputs = layer(x, training=True)
@@ -108,7 +112,7 @@ def test_precision(arguments, shape, policy):
     statistics = {"mixed_float16": 2e-3, "mixed_bfloat16": 2e-2, "float64": 1e-5}[policy]
     exact = np.asarray(ops.cast(ops.cast(x, layer.compute_dtype), "float64"))
     axes = tuple(np.delete(np.arange(x.ndim), layer.axis))
-    momentum = layer.momentum
+    momentum = layer.momentum or 0  # of one batch a cumulative average is that batch
     np.testing.assert_allclose(
         layer.moving_mean, exact.mean(axes) * (1 - momentum), rtol=statistics, atol=1e-4
     )
@@ -136,7 +140,8 @@ def test_number_of_parameters(arguments, shape):
     channels = (None, *shape)[layer.axis]
     learned = layer.center + layer.scale
     moving = 5 if layer.renorm else 2
-    assert layer.count_params() == (learned + moving) * channels
+    counter = 1 if layer.momentum is None else 0
+    assert layer.count_params() == (learned + moving) * channels + counter
     assert len(layer.trainable_weights) == learned
 
 

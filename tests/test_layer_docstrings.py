@@ -14,7 +14,8 @@ from keras import ops
 import bnzoo.layers
 import bnzoo.ops
 from bnzoo.layers import BatchNormalization
-from bnzoo.ops.gradient import batch_norm_backward, batch_norm_forward
+from bnzoo.ops import formula
+from bnzoo.ops.views import Whole
 
 MODULES = [
     module.name
@@ -50,8 +51,8 @@ def formulas(item):
 def evaluate(item, **values):
     """Run a docstring's formulas in float64 NumPy, where `sum` adds up the samples."""
     names = {"sum": lambda array: array.sum(0), "rsqrt": lambda array: array**-0.5, **values}
-    for formula in formulas(item):
-        exec(formula, names)
+    for line in formulas(item):
+        exec(line, names)
     return names
 
 
@@ -73,12 +74,14 @@ def test_the_formulas_of_the_gradient_are_what_it_computes():
     problem = Problem((6, 3))
     x, gamma, beta = problem.arrays
     dy, d_mean, d_variance = problem.factors
-    options = {"axis": -1, "epsilon": EPSILON, "synchronized": False}
+    plan = formula.Plan(ndim=2, view=Whole(2, 1, 3), epsilon=EPSILON, dtype="float64")
     tensors = [ops.convert_to_tensor(array) for array in (x, gamma, beta)]
-    _, residuals = batch_norm_forward(*tensors, **options, dtype="float64")
-    gradients = batch_norm_backward(residuals, dy, d_mean, d_variance, None, **options)
+    _, saved = formula.forward(plan, *tensors)
+    gradients = formula.backward(
+        plan, tensors[0], saved, (dy, d_mean, d_variance, None), gamma=tensors[1]
+    )
     upstream = {"dy": dy, "d_mean": d_mean, "d_variance": d_variance}
     batch = {"x": x, "mean": x.mean(0), "variance": x.var(0), "gamma": gamma, "n": len(x)}
-    written = evaluate(batch_norm_backward, **upstream, **batch, epsilon=EPSILON)
-    for name, key in {"inputs": "dx", "gamma": "d_gamma", "beta": "d_beta"}.items():
-        np.testing.assert_allclose(gradients[name], written[key], rtol=1e-9, atol=1e-12)
+    written = evaluate(formula.backward, **upstream, **batch, epsilon=EPSILON)
+    for gradient, name in zip(gradients, ("dx", "d_gamma", "d_beta"), strict=True):
+        np.testing.assert_allclose(gradient, written[name], rtol=1e-9, atol=1e-12)

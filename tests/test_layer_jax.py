@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax_batches
 import numpy as np
 import pytest
 from batch_norm_reference import EPSILON, Problem, batch_norm
@@ -32,17 +33,18 @@ class NoTensorFlow:
             raise ImportError(f"{name} is blocked in this test")
 
 
-def derivatives(problem, compile_it):
+def derivatives(problem, compile_it, implementation="auto"):
     """Return outputs, first gradients and second gradients in float64."""
     import jax
     from keras import ops
 
-    from bnzoo.ops import normalize_batch
+    from bnzoo.ops import Settings
+    from bnzoo.ops import batch_norm as our_batch_norm
 
     def outputs_of(x, gamma, beta):
         mask = None if problem.mask is None else ops.convert_to_tensor(problem.mask)
-        options = {"axis": problem.axis, "epsilon": EPSILON, "dtype": "float64"}
-        return normalize_batch(x, gamma, beta, mask, **options)[:3]
+        settings = Settings(problem.axis, EPSILON, "float64", implementation)
+        return our_batch_norm(x, gamma, beta, mask, settings)[:3]
 
     def loss(*tensors):
         return problem.loss(*outputs_of(*tensors))
@@ -58,23 +60,6 @@ def derivatives(problem, compile_it):
         functions = [jax.jit(function) for function in functions]
     tensors = [ops.convert_to_tensor(array, "float64") for array in problem.arrays]
     return [[np.asarray(part).tolist() for part in function(*tensors)] for function in functions]
-
-
-def large_mean():
-    """Return the largest output error at an offset of 10,000, eagerly and compiled."""
-    import jax
-
-    from bnzoo.ops import normalize_batch
-
-    x = (np.random.default_rng(0).normal(size=(64, 16, 16, 8)) + 1e4).astype("float32")
-    exact = x.astype("float64")
-    expected = (exact - exact.mean((0, 1, 2))) / np.sqrt(exact.var((0, 1, 2)) + 1e-3)
-
-    def compute(x):
-        return normalize_batch(x, dtype="float32")[0]
-
-    runs = compute, jax.jit(compute)
-    return [float(np.abs(np.asarray(run(x)) - expected).max()) for run in runs]
 
 
 def train():
@@ -130,7 +115,10 @@ def main(path):
     import keras
 
     results = {
-        "large_mean": large_mean(),
+        "beyond": jax_batches.beyond_the_bounds(),
+        "different": jax_batches.ghosts_and_cumulative(),
+        "moved": jax_batches.moved_by_bad_batches(),
+        "bad": jax_batches.count_bad_batches(),
         "train": train(),
         "mixed": mixed_and_renorm(),
         "refusal": refusal(),
@@ -140,6 +128,7 @@ def main(path):
         results[name] = derivatives(Problem(**arguments), compile_it=True)
     # Not compiled, JAX takes seconds for each: one is enough.
     results["matrix_eager"] = derivatives(Problem(**PROBLEMS["matrix"]), compile_it=False)
+    results["image_reference"] = derivatives(Problem(**PROBLEMS["image"]), True, "reference")
     results["backend"] = keras.backend.backend()
     results["tensorflow"] = [name for name in sys.modules if name.split(".")[0] == "tensorflow"]
     Path(path).write_text(json.dumps(results))
@@ -162,9 +151,10 @@ def test_nothing_needs_tensorflow(on_jax):
     assert on_jax["tensorflow"] == []
 
 
-@pytest.mark.parametrize("name", [*PROBLEMS, "matrix_eager"])
+@pytest.mark.parametrize("name", [*PROBLEMS, "matrix_eager", "image_reference"])
 def test_values_and_gradients_are_those_of_the_formula(name, on_jax):
-    problem = Problem(**PROBLEMS[name.removesuffix("_eager")])
+    name_of_problem = name.removesuffix("_eager").removesuffix("_reference")
+    problem = Problem(**PROBLEMS[name_of_problem])
     outputs, first, second = on_jax[name]
     expected = batch_norm(*problem.arrays, problem.mask, problem.axis)
     # Float64 rounding; the second order against central differences good to about 1e-9.
@@ -177,9 +167,22 @@ def test_values_and_gradients_are_those_of_the_formula(name, on_jax):
             np.testing.assert_allclose(one, other, rtol=rtol, atol=atol)
 
 
-def test_a_large_mean_stays_exact(on_jax):
-    # Plain Keras is off by 9e-3; a float32 mean near 10,000 is itself off by up to 5e-4.
-    assert max(on_jax["large_mean"]) < 6e-4
+def test_every_offset_and_odd_data_stay_exact(on_jax):
+    assert on_jax["beyond"] == {}
+
+
+def test_ghosts_and_cumulative_averages(on_jax):
+    # float32 sums in another order, of outputs up to 3.
+    assert max(on_jax["different"].values()) < 1e-5, on_jax["different"]
+
+
+def test_bad_batches_move_nothing_and_show(on_jax):
+    assert on_jax["moved"] == []
+
+
+def test_the_callback_counts_on_jax_too(on_jax):
+    assert on_jax["bad"]["counts"] == [[1, 1], [1, 1]]
+    assert on_jax["bad"]["same"]
 
 
 def test_one_training_step_moves_the_statistics_and_the_weights(on_jax):

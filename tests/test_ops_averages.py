@@ -11,11 +11,59 @@ from bnzoo.ops import (
     renorm_moving_variance,
     unbiased_variance,
 )
+from bnzoo.ops.moving_average import Usable, cumulative_share
 
 
 @pytest.mark.parametrize(("momentum", "expected"), [(0.0, 3.0), (0.9, 1.2), (1.0, 1.0)])
 def test_momentum_is_the_share_that_is_kept(momentum, expected):
-    assert moving_average(1.0, 3.0, momentum) == pytest.approx(expected)
+    assert moving_average(1.0, 3.0, 1 - momentum) == pytest.approx(expected)
+
+
+def test_without_momentum_every_batch_weighs_the_same():
+    values, average, num_batches = [4.0, 1.0, 7.0, 12.0], 99.0, tf.constant(0.0)
+    for value in values:
+        share, num_batches = cumulative_share(tf.constant(2.0), num_batches)
+        average = moving_average(average, value, share)
+    assert float(average) == pytest.approx(6.0)
+    assert float(num_batches) == 4
+
+
+@pytest.mark.parametrize(("counts", "expected"), [([0.0, 0.0], 3), ([0.0, 5.0], 4), ([2.0], 4)])
+def test_a_batch_without_any_sample_is_not_counted(counts, expected):
+    _, num_batches = cumulative_share(tf.constant(counts), tf.constant(3.0))
+    assert float(num_batches) == expected
+
+
+OTHERWISE = tf.constant([5.0, 6.0]), tf.constant([7.0, 8.0])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("otherwise", [None, OTHERWISE])
+def test_one_channel_that_is_not_finite_spoils_all_of_them(otherwise, bad):
+    statistics = tf.constant([1.0, 2.0]), tf.constant([1.0, bad]), tf.constant(8.0)
+    mean, variance, count = Usable(otherwise)(*statistics)
+    assert np.all(count.numpy() == 0)
+    for value, instead in zip((mean, variance), otherwise or [[0, 0], [0, 0]], strict=True):
+        np.testing.assert_array_equal(value, instead)
+
+
+def test_a_channel_without_samples_keeps_to_itself():
+    statistics = tf.constant([1.0, 2.0]), tf.constant([3.0, 4.0]), tf.constant([0.0, 8.0])
+    mean, variance, count = Usable(OTHERWISE)(*statistics)
+    assert mean.numpy().tolist() == [5, 2]
+    assert variance.numpy().tolist() == [7, 4]
+    assert count.numpy().tolist() == [0, 8]
+
+
+def test_finite_statistics_are_passed_on_as_they_are():
+    given = tf.constant([1.0, -2.0]), tf.constant([0.0, 3e38]), tf.constant([8.0, 1.0])
+    for one, other in zip(Usable(OTHERWISE)(*given), given, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_usable_statistics_may_be_unbiased():
+    given = tf.constant([1.0, 1.0]), tf.constant([3.0, 3.0]), tf.constant([4.0, 1.0])
+    assert Usable(unbiased=True)(*given)[1].numpy().tolist() == [4, 3]
 
 
 @pytest.mark.parametrize(("count", "factor"), [(0.0, 1.0), (1.0, 1.0), (2.0, 2.0), (22.0, 22 / 21)])
@@ -86,8 +134,5 @@ def test_no_gradient_flows_through_the_corrections():
 
 
 def test_renorm_variance_is_never_negative():
-    stddev, variance = renorm_moving_variance(
-        tf.constant([0.5, 2.0]), tf.constant([0.0, 3.0]), momentum=1.0, epsilon=1.0
-    )
-    assert stddev.numpy().tolist() == [0.5, 2.0]
+    variance = renorm_moving_variance(tf.constant([0.5, 2.0]), epsilon=1.0)
     assert variance.numpy().tolist() == [0.0, 3.0]

@@ -1,6 +1,7 @@
 """The written-out gradient against float64 complex steps and central differences."""
 
 import functools
+import itertools
 
 import keras
 import numpy as np
@@ -9,7 +10,8 @@ import tensorflow as tf
 from batch_norm_reference import EPSILON, Problem, batch_norm
 from keras import ops
 
-from bnzoo.ops import normalize_batch
+from bnzoo.ops import Settings, normalize_batch
+from bnzoo.ops import batch_norm as our_batch_norm
 
 MODES = {
     "eager": lambda function: function,
@@ -25,6 +27,11 @@ PROBLEMS = {
     "masked_broadcast": {"shape": (3, 4, 2), "mask_shape": (1, 4, 1)},
     "masked_by_channel": {"shape": (5, 2, 2), "axis": 1, "mask_shape": (5, 2, 1)},
 }
+COMPILED = {
+    ("xla", "auto"): ("matrix", "masked"),
+    ("graph", "xla"): ("image", "channels_first", "masked_broadcast"),
+    ("eager", "xla"): ("matrix",),
+}
 
 
 @functools.cache
@@ -37,26 +44,20 @@ def tensors_of(problem):
     return [tf.constant(array) for array in problem.arrays]
 
 
-def loss_of(problem, x, gamma, beta):
-    outputs, mean, variance, _ = normalize_batch(
-        x,
-        gamma,
-        beta,
-        None if problem.mask is None else tf.constant(problem.mask),
-        axis=problem.axis,
-        epsilon=EPSILON,
-        dtype=x.dtype,
-    )
+def loss_of(problem, x, gamma, beta, implementation="auto"):
+    mask = None if problem.mask is None else tf.constant(problem.mask)
+    settings = Settings(problem.axis, EPSILON, x.dtype.name, implementation)
+    outputs, mean, variance, _ = our_batch_norm(x, gamma, beta, mask, settings)
     pairs = zip(problem.factors, (outputs, mean, variance), strict=True)
     return sum(ops.sum(factor * result * result) for factor, result in pairs)
 
 
-def first_and_second(problem, *tensors):
+def first_and_second(problem, *tensors, **options):
     with tf.GradientTape() as outer:
         outer.watch(tensors)
         with tf.GradientTape() as inner:
             inner.watch(tensors)
-            loss = loss_of(problem, *tensors)
+            loss = loss_of(problem, *tensors, **options)
         first = inner.gradient(loss, tensors)
         pairs = zip(first, problem.directions, strict=True)
         projected = sum(ops.sum(part * direction) for part, direction in pairs)
@@ -68,11 +69,21 @@ def assert_all_close(actual, expected, **tolerance):
         np.testing.assert_allclose(one, other, **tolerance)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", PROBLEMS)
-def test_first_and_second_gradients_are_those_of_the_formula(name, mode):
+def ways():
+    """Every problem in every mode by every way; the usual ones, XLA taking seconds for each."""
+    for name, mode, implementation in itertools.product(PROBLEMS, MODES, ("auto", "xla")):
+        compiled = mode == "xla" or implementation == "xla"
+        usual = not compiled or name in COMPILED.get((mode, implementation), ())
+        marks = () if usual else pytest.mark.slow
+        yield pytest.param(name, mode, implementation, marks=marks)
+
+
+@pytest.mark.parametrize(("name", "mode", "implementation"), list(ways()))
+def test_first_and_second_gradients_are_those_of_the_formula(name, mode, implementation):
     problem, expected_first, expected_second = problem_and_gradients(name)
-    compute = MODES[mode](lambda *tensors: first_and_second(problem, *tensors))
+    compute = MODES[mode](
+        lambda *tensors: first_and_second(problem, *tensors, implementation=implementation)
+    )
     first, second = compute(*tensors_of(problem))
     # Both sides in float64: only rounding is left.
     assert_all_close(first, expected_first, rtol=1e-10, atol=1e-11)
@@ -167,7 +178,7 @@ def test_values_agree_with_numpy():
     )
     expected = batch_norm(*problem.arrays, problem.mask)
     assert_all_close((outputs, mean, variance), expected, rtol=1e-12)  # float64 rounding
-    np.testing.assert_array_equal(count, [problem.mask.sum()] * 2)
+    np.testing.assert_array_equal(tf.broadcast_to(count, [2]), [problem.mask.sum()] * 2)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -187,7 +198,7 @@ def test_gradient_of_the_padding_does_not_reach_the_statistics():
     mask = tf.constant([[[True], [True], [False]], [[True], [False], [False]]])
     with tf.GradientTape() as tape:
         tape.watch(x)
-        _, mean, variance, _ = normalize_batch(x, mask=mask, dtype="float64")
+        _, mean, variance, _ = our_batch_norm(x, None, None, mask, Settings(dtype="float64"))
         loss = tf.reduce_sum(mean) + tf.reduce_sum(variance)
     gradient = tape.gradient(loss, x).numpy()
     assert np.all(gradient[~mask.numpy()[..., 0]] == 0)

@@ -12,6 +12,10 @@ REPOSITORY = Path(__file__).parent.parent
 README = (REPOSITORY / "README.md").read_text()
 
 
+# Scripts import each other as they do when they are run.
+sys.path.append(str(REPOSITORY / "scripts"))
+
+
 def script(name):
     """Import a script, which is no module of the package."""
     spec = importlib.util.spec_from_file_location(name, REPOSITORY / "scripts" / f"{name}.py")
@@ -85,7 +89,7 @@ def test_the_page_of_figures_is_up_to_date_with_the_results():
 
 
 def test_it_stays_readable_in_one_sitting():
-    assert len(README.splitlines()) < 250
+    assert len(README.splitlines()) < 330
 
 
 def test_files_that_the_readme_names_exist():

@@ -1,11 +1,40 @@
 """The door of the layer: each check returns the value to keep or says what is wrong with it."""
 
+import numbers
 import operator
 from collections.abc import Mapping
 
 import keras
 
 CLIPPING_KEYS = ("rmax", "rmin", "dmax")
+IMPLEMENTATIONS = ("auto", "reference", "fused", "xla")
+EXCLUSIVE = (
+    (
+        "renorm",
+        "unbiased_moving_variance",
+        "batch renormalization derives the moving variance from its moving standard deviation",
+    ),
+    (
+        "virtual_batch_size",
+        "synchronized",
+        "one takes statistics of less than the batch, the other of more",
+    ),
+    (
+        "virtual_batch_size",
+        "renorm",
+        "each ghost batch would need corrections of its own",
+    ),
+    (
+        "implementation",
+        "synchronized",
+        "the fused kernel does not let statistics be merged before it uses them",
+    ),
+    (
+        "implementation",
+        "virtual_batch_size",
+        "the fused kernel takes one mean per channel",
+    ),
+)
 
 
 def check_axis(axis) -> int:
@@ -77,15 +106,56 @@ def check_renorm_clipping(clipping) -> dict:
     return dict(clipping)
 
 
-def check_unbiased_renorm(unbiased_moving_variance, renorm) -> bool:
-    """Refuse two definitions of the moving variance at once."""
-    if unbiased_moving_variance and renorm:
+def check_implementation(implementation) -> str:
+    """Accept a known name, where its kernels exist."""
+    if implementation not in IMPLEMENTATIONS:
         raise ValueError(
-            f"Received unbiased_moving_variance={unbiased_moving_variance!r} with "
-            f"renorm={renorm!r}, expected at most one of the two: batch renormalization derives "
-            "the moving variance from its moving standard deviation. Leave one out."
+            f"Received implementation={implementation!r}, expected one of "
+            f"{list(IMPLEMENTATIONS)}. Leave it out, and the layer chooses for each input."
         )
-    return unbiased_moving_variance
+    backend = keras.backend.backend()
+    if implementation == "fused" and backend != "tensorflow":
+        raise ValueError(
+            f"Received implementation='fused' on the {backend} backend, expected one of "
+            "'auto', 'reference' and 'xla': the fused kernels are TensorFlow's. "
+            "Leave it out, or start Python with KERAS_BACKEND=tensorflow."
+        )
+    return implementation
+
+
+def check_virtual_batch_size(size) -> int | None:
+    """Accept None, or a number of examples that have a variance."""
+    if size is None:
+        return None
+    if not isinstance(size, bool) and isinstance(size, numbers.Integral) and size >= 2:
+        return int(size)
+    raise ValueError(
+        f"Received virtual_batch_size={size!r}, expected an integer of at least 2, or None. "
+        "It is the number of examples that are normalised together: one alone has no variance."
+    )
+
+
+def check_combination(**given) -> None:
+    """Refuse arguments that mean two things at once; `EXCLUSIVE` says which and why."""
+    chosen = {name: value for name, value in given.items() if value}
+    if chosen.get("implementation") != "fused":
+        chosen.pop("implementation", None)
+    for one, other, reason in EXCLUSIVE:
+        if one in chosen and other in chosen:
+            raise ValueError(
+                f"Received {one}={chosen[one]!r} with {other}={chosen[other]!r}, expected at most "
+                f"one of the two: {reason}. Leave one out."
+            )
+
+
+def check_ghost_axis(axis: int, ndim: int) -> None:
+    """Refuse ghost batches of an input whose first axis is not the batch."""
+    if axis % ndim == 0:
+        raise ValueError(
+            f"Received axis={axis} with virtual_batch_size for inputs of {ndim} dimensions, "
+            "expected another axis than the first, along which the batch is divided. "
+            "Choose the axis that holds the channels, or leave virtual_batch_size out."
+        )
 
 
 def check_axis_in_shape(axis: int, input_shape) -> None:

@@ -4,15 +4,18 @@ import keras
 from keras import constraints, initializers, ops, regularizers
 
 from bnzoo.layers import arguments
+from bnzoo.layers.initializers import copy_of, root_of
 from bnzoo.ops import (
-    moving_average,
-    normalize,
+    Settings,
+    choose_implementation,
+    cumulative_share,
+    move,
     normalize_batch,
+    normalize_by_moving,
     renorm_corrections,
     renorm_moving_variance,
     scale_and_shift,
     statistics_dtype,
-    unbiased_variance,
 )
 from bnzoo.ops.renorm import renorm_stddev
 
@@ -36,14 +39,29 @@ class BatchNormalization(keras.layers.Layer):
     beta (if `center`), moving_mean, moving_variance, and with `renorm` moving_stddev, renorm_mean,
     renorm_stddev.
 
-    A batch in which nothing counts (empty, or fully masked) has mean 0 and variance 0, and its
-    output is finite.
+    A batch that is empty or fully masked, or whose statistics are not finite, leaves the moving
+    statistics as they are; its output shows the NaN (Keras' layer keeps NaN for good). A channel
+    without a sample has mean 0 and variance 0, and its output is finite.
+
+    What combines with what; a `-` is an error of the constructor, `call` one of the call:
+
+        |                          | mask | synchronized | virtual_batch_size | renorm | fused |
+        |--------------------------|------|--------------|--------------------|--------|-------|
+        | synchronized             | yes  |              | -                  | yes    | -     |
+        | virtual_batch_size       | yes  | -            |                    | -      | -     |
+        | renorm                   | yes  | yes          | -                  |        | yes   |
+        | unbiased_moving_variance | yes  | yes          | yes                | -      | yes   |
+        | momentum=None            | yes  | yes          | yes                | yes    | yes   |
+        | implementation="fused"   | call | -            | -                  | yes    |       |
+
+    The other implementations take everything.
 
     Args:
         axis: integer in [-ndim, ndim), the axis that holds the channels: -1 as in Keras' default
             data format, 1 for channels first.
         momentum: share of the old moving average that each step keeps, in [0, 1]. The default,
-            Keras' 0.99, follows the last few hundred steps.
+            Keras' 0.99, follows the last few hundred steps. None averages over all steps alike; the
+            number of them is one more weight, `num_batches`, of shape () and the last one.
         epsilon: number of at least 0, in the unit of the variance: keeps a constant channel from
             a division by zero. The default 0.001 is Keras'.
         center: add `beta`.
@@ -67,6 +85,14 @@ class BatchNormalization(keras.layers.Layer):
         synchronized: take the statistics over the batches of all replicas, merged exactly, under a
             `tf.distribute` strategy; replicas may hold uneven or no samples. Without a strategy
             there is nothing to merge. TensorFlow backend only.
+        implementation: `"auto"` chooses for each input, when the call is traced, by the table in
+            `bnzoo.ops.rules`; `"reference"` is plain operations; `"fused"` TensorFlow's fused
+            kernels, with a second call where they are inexact; `"xla"` one computation that XLA
+            compiles. All agree but for rounding. See `implementation_for`.
+        virtual_batch_size: examples of a ghost batch, at least 2: in training each so many examples
+            are normalised by their own statistics, and what is left over forms a smaller ghost. The
+            moving statistics follow the mean over ghosts, weighted by their samples. None: the
+            whole batch at once.
         unbiased_moving_variance: let `moving_variance` follow `variance * n / (n - 1)` for n
             samples a channel (n = 1: the variance itself), as PyTorch does. The default is Keras':
             the variance divided by n.
@@ -86,10 +112,11 @@ class BatchNormalization(keras.layers.Layer):
         Tensor of the shape of `inputs`, in the layer's compute dtype.
 
     Raises:
-        ValueError: an argument is out of its range, `axis` is not an integer, `renorm_clipping`
-            has unknown keys or crossed bounds, `renorm` comes with `unbiased_moving_variance`, or
-            `synchronized` with another backend than TensorFlow; on the first call, the input has
-            no such axis or an unknown number of channels; on any call, the mask does not fit.
+        ValueError: an argument is out of its range or unknown, `axis` is not an integer,
+            `renorm_clipping` has unknown keys or crossed bounds, two arguments do not combine, or
+            `synchronized` or `implementation="fused"` comes with another backend than TensorFlow;
+            on the first call, the input has no such axis or an unknown number of channels; on any
+            call, the mask does not fit, or the fused kernels were asked for and cannot take it.
 
     Source:
         Ioffe and Szegedy 2015, arXiv 1502.03167, section 3.1, Algorithm 1. The paper's inference
@@ -97,7 +124,8 @@ class BatchNormalization(keras.layers.Layer):
         `moving_variance` is the biased one (divided by n), as in Keras, unless
         `unbiased_moving_variance` is set. Batch renormalization: Ioffe 2017, arXiv 1702.03275,
         Algorithm 1; as in Keras r has two separate bounds, and `moving_variance` is
-        `moving_stddev ** 2 - epsilon`.
+        `moving_stddev ** 2 - epsilon`. Ghost batches: Hoffer, Hubara and Soudry 2017, arXiv
+        1705.08741, Algorithm 1, where the moving statistics take a step per ghost instead.
 
     PyTorch: `torch.nn.BatchNorm2d(C, eps=1e-5, momentum=m)` is
     `BatchNormalization(axis=1, epsilon=1e-5, momentum=1 - m, unbiased_moving_variance=True)`, so
@@ -153,13 +181,15 @@ class BatchNormalization(keras.layers.Layer):
         renorm_momentum=0.99,
         synchronized=False,
         *,
+        implementation="auto",
+        virtual_batch_size=None,
         unbiased_moving_variance=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.axis = arguments.check_axis(axis)
-        self.momentum = arguments.check_momentum("momentum", momentum)
+        self.momentum = None if momentum is None else arguments.check_momentum("momentum", momentum)
         self.epsilon = arguments.check_epsilon(epsilon)
         self.center = center
         self.scale = scale
@@ -179,11 +209,22 @@ class BatchNormalization(keras.layers.Layer):
             self.renorm_clipping = arguments.check_renorm_clipping(renorm_clipping)
             self.renorm_momentum = arguments.check_momentum("renorm_momentum", renorm_momentum)
         self.synchronized = arguments.check_synchronized(synchronized)
-        self.unbiased_moving_variance = arguments.check_unbiased_renorm(
-            unbiased_moving_variance, renorm
+        self.implementation = arguments.check_implementation(implementation)
+        self.virtual_batch_size = arguments.check_virtual_batch_size(virtual_batch_size)
+        self.unbiased_moving_variance = unbiased_moving_variance
+        arguments.check_combination(
+            renorm=renorm,
+            unbiased_moving_variance=unbiased_moving_variance,
+            synchronized=synchronized,
+            virtual_batch_size=virtual_batch_size,
+            implementation=implementation,
         )
         self.gamma = None
         self.beta = None
+        self.num_batches = None
+        # Called with the count of samples of each training batch, 0 for one that moved nothing;
+        # see `bnzoo.BadBatches`.
+        self.batch_observer = None
 
     def build(self, input_shape):
         """Create the weights, one entry per channel.
@@ -192,6 +233,8 @@ class BatchNormalization(keras.layers.Layer):
             input_shape: tuple of integers, None where unknown; the channel dimension is known.
         """
         channels = arguments.check_channels(self.axis, input_shape)
+        if self.virtual_batch_size is not None:
+            arguments.check_ghost_axis(self.axis, len(input_shape))
         if self.scale:
             self.gamma = self._add_learned("gamma", channels)
         if self.center:
@@ -200,10 +243,14 @@ class BatchNormalization(keras.layers.Layer):
         self.moving_mean = self._add_moving("moving_mean", channels, mean)
         self.moving_variance = self._add_moving("moving_variance", channels, variance)
         if self.renorm:
-            stddev = _root_of(variance)
+            stddev = root_of(variance)
             self.moving_stddev = self._add_moving("moving_stddev", channels, stddev)
-            self.renorm_mean = self._add_moving("renorm_mean", channels, _copy_of(mean))
+            self.renorm_mean = self._add_moving("renorm_mean", channels, copy_of(mean))
             self.renorm_stddev = self._add_moving("renorm_stddev", channels, stddev)
+        if self.momentum is None:
+            self.num_batches = self.add_weight(
+                shape=(), name="num_batches", initializer="zeros", trainable=False, autocast=False
+            )
         self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={self.axis: channels})
 
     def _add_learned(self, name, channels):
@@ -238,69 +285,98 @@ class BatchNormalization(keras.layers.Layer):
             return self._infer(inputs)
         return self._renormalize(inputs, mask) if self.renorm else self._normalize(inputs, mask)
 
-    def _infer(self, inputs):
-        dtype = statistics_dtype(inputs.dtype)
-        statistics = _cast(self.moving_mean, dtype), _cast(self.moving_variance, dtype)
-        learned = _cast(self.gamma, dtype), _cast(self.beta, dtype)
-        outputs = normalize(
-            ops.cast(inputs, dtype), *statistics, *learned, epsilon=self.epsilon, axis=self.axis
+    def implementation_for(self, inputs, mask=None):
+        """Say which way a training batch would go if it were traced here and now.
+
+        Args:
+            inputs: tensor, `keras.Input` or `tf.TensorSpec`: anything with a shape, in which None
+                is unknown, and a dtype.
+            mask: the call's mask, or None.
+
+        Returns:
+            A named tuple: `implementation` (`"reference"`, `"fused"` or `"xla"`), `reason`, and
+            `by_size`: whether small batches of this input take `"reference"` after all.
+
+        Raises:
+            ValueError: the layer's implementation cannot take this input.
+
+        Example:
+            >>> layer = BatchNormalization()
+            >>> layer.implementation_for(keras.Input((32, 32, 6))).implementation
+            'reference'
+        """
+        return choose_implementation(inputs, mask is not None, self._settings())[1]
+
+    def _settings(self, dtype=None):
+        return Settings(
+            axis=self.axis,
+            epsilon=self.epsilon,
+            dtype=dtype or self.compute_dtype,
+            implementation=self.implementation,
+            synchronized=self.synchronized,
+            virtual_batch_size=self.virtual_batch_size,
+            unbiased=self.unbiased_moving_variance,
         )
-        return ops.cast(outputs, self.compute_dtype)
+
+    def _infer(self, inputs):
+        weights = self.moving_mean, self.moving_variance, self.gamma, self.beta
+        return normalize_by_moving(inputs, *weights, settings=self._settings())
 
     def _normalize(self, inputs, mask):
-        dtype = statistics_dtype(inputs.dtype)
-        outputs, mean, variance, count = self._normalize_batch(
-            inputs, _cast(self.gamma, dtype), _cast(self.beta, dtype), mask, self.compute_dtype
+        # A batch that cannot be used gives back the moving statistics, and moves them nowhere.
+        weights = self.moving_mean, self.moving_variance
+        stay = [ops.convert_to_tensor(weight) for weight in weights]
+        outputs, mean, variance, count = normalize_batch(
+            inputs, self.gamma, self.beta, mask, stay, settings=self._settings()
         )
-        if self.unbiased_moving_variance:
-            variance = unbiased_variance(variance, count)
-        _move(self.moving_mean, mean, self.momentum)
-        _move(self.moving_variance, variance, self.momentum)
+        share = self._share(count)
+        for weight, value, average in zip(weights, (mean, variance), stay, strict=True):
+            move(weight, value, share, average)
         return outputs
 
     def _renormalize(self, inputs, mask):
         dtype = statistics_dtype(inputs.dtype)
         # In the statistics' dtype: rounding waits until both corrections have been applied.
-        normalized, mean, variance, _ = self._normalize_batch(inputs, None, None, mask, dtype)
+        inputs = ops.cast(inputs, dtype)
+        normalized, mean, variance, count = normalize_batch(
+            inputs, mask=mask, settings=self._settings(dtype)
+        )
         r, d = renorm_corrections(
             mean,
             variance,
-            _cast(self.renorm_mean, dtype),
-            _cast(self.renorm_stddev, dtype),
+            ops.cast(self.renorm_mean, dtype),
+            ops.cast(self.renorm_stddev, dtype),
             epsilon=self.epsilon,
             clipping=self.renorm_clipping,
         )
         outputs = scale_and_shift(normalized, r, d, self.axis)
-        learned = _cast(self.gamma, dtype), _cast(self.beta, dtype)
+        learned = (_cast(weight, dtype) for weight in (self.gamma, self.beta))
         outputs = scale_and_shift(outputs, *learned, self.axis)
-        self._move_renorm(mean, variance)
+        self._move_renorm(mean, variance, count)
         return ops.cast(outputs, self.compute_dtype)
 
-    def _normalize_batch(self, inputs, gamma, beta, mask, dtype):
-        return normalize_batch(
-            inputs,
-            gamma,
-            beta,
-            mask,
-            axis=self.axis,
-            epsilon=self.epsilon,
-            synchronized=self.synchronized,
-            dtype=dtype,
-        )
+    def _share(self, count):
+        """Return how much of a batch the moving statistics take up."""
+        if self.batch_observer is not None:
+            self.batch_observer(count)
+        if self.momentum is not None:
+            return 1.0 - self.momentum
+        share, num_batches = cumulative_share(count, self.num_batches)
+        self.num_batches.assign(num_batches)
+        return share
 
-    def _move_renorm(self, mean, variance):
-        _move(self.renorm_mean, mean, self.renorm_momentum)
+    def _move_renorm(self, mean, variance, count):
+        moved = ops.minimum(count, ops.ones_like(count))
         stddev = renorm_stddev(variance, self.epsilon)
-        _move(self.renorm_stddev, stddev, self.renorm_momentum)
-        _move(self.moving_mean, mean, self.momentum)
-        moving_stddev, moving_variance = renorm_moving_variance(
-            _cast(self.moving_stddev, variance.dtype),
-            variance,
-            momentum=self.momentum,
-            epsilon=self.epsilon,
+        move(self.renorm_mean, mean, (1.0 - self.renorm_momentum) * moved)
+        move(self.renorm_stddev, stddev, (1.0 - self.renorm_momentum) * moved)
+        share = self._share(count) * moved
+        move(self.moving_mean, mean, share)
+        moving_stddev = move(self.moving_stddev, stddev, share)
+        moving_variance = renorm_moving_variance(moving_stddev, epsilon=self.epsilon)
+        self.moving_variance.assign(
+            ops.where(moved > 0, moving_variance, ops.cast(self.moving_variance, variance.dtype))
         )
-        self.moving_stddev.assign(moving_stddev)
-        self.moving_variance.assign(moving_variance)
 
     def get_config(self):
         """Return every argument of the constructor."""
@@ -322,6 +398,8 @@ class BatchNormalization(keras.layers.Layer):
             "renorm_clipping": self.renorm_clipping,
             "renorm_momentum": self.renorm_momentum,
             "synchronized": self.synchronized,
+            "implementation": self.implementation,
+            "virtual_batch_size": self.virtual_batch_size,
             "unbiased_moving_variance": self.unbiased_moving_variance,
         }
 
@@ -331,21 +409,5 @@ def _cast(weight, dtype):
     return None if weight is None else ops.cast(weight, dtype)
 
 
-def _move(weight, value, momentum):
-    """Move an average in the wider of the two dtypes, so that neither is rounded on the way."""
-    dtype = statistics_dtype(weight.dtype, value.dtype)
-    weight.assign(moving_average(_cast(weight, dtype), ops.cast(value, dtype), momentum))
-
-
-def _copy_of(initializer):
-    """Copy an initializer: a seeded one must not be asked twice for the same weight's values."""
-    return initializer.clone() if isinstance(initializer, initializers.Initializer) else initializer
-
-
-def _root_of(initializer):
-    """Make an initializer whose values are the roots of another's."""
-
-    def root(shape, dtype=None):
-        return ops.sqrt(_copy_of(initializer)(shape, dtype=dtype))
-
-    return root
+def _cast(weight, dtype):
+    return None if weight is None else ops.cast(weight, dtype)

@@ -31,35 +31,35 @@ def mask_weights(mask, inputs, axis: int, dtype: str):
     return ops.broadcast_to(ops.cast(ops.cast(mask, "bool"), dtype), shape)
 
 
-def keep(values, weights):
-    """Put zero where a weight is zero, whatever stood there.
-
-    A product would not do: padding may hold NaN or infinity, and 0 * NaN is NaN.
-
-    Args:
-        values: float tensor of shape (batch, ..., channels, ...).
-        weights: tensor that broadcasts against it, of zeros and ones, or None: keep everything.
-
-    Returns:
-        Tensor of the shape and dtype of `values`.
-    """
-    return values if weights is None else ops.where(weights > 0, values, ops.zeros_like(values))
-
-
 def without_masked_nan(inputs, weights):
     """Put zero where a sample is masked out and not finite.
 
     Its output and gradient would be NaN otherwise, and a gradient of NaN does not stay in the
-    padding: the sums of the backward pass, and every layer before, would take it up.
+    padding: the sums of the backward pass, and every layer before, would take it up. From here on
+    a product with the weights is enough to leave something out.
 
     Args:
         inputs: float tensor of shape (batch, ..., channels, ...).
         weights: tensor that broadcasts against it, of zeros and ones, or None: return `inputs`.
 
     Returns:
-        Tensor of the shape and dtype of `inputs`; all that counts, or is finite, as it was.
+        Tensor of the shape and dtype of `inputs`; all that is finite as it was, and NaN for what
+        counts and is infinite.
     """
     if weights is None:
         return inputs
-    stays = ops.logical_or(weights > 0, ops.isfinite(inputs))
-    return ops.where(stays, inputs, ops.zeros_like(inputs))
+    instead = ops.cast(ops.where(weights > 0, float("nan"), 0.0), inputs.dtype)
+    return ops.where(ops.isfinite(inputs), inputs, instead)
+
+
+def keep(values, weights):
+    """Put zero where a weight is zero.
+
+    Args:
+        values: float tensor, finite wherever a weight is zero.
+        weights: tensor that broadcasts against it, of zeros and ones, or None: keep everything.
+
+    Returns:
+        Tensor of the shape and dtype of `values`.
+    """
+    return values if weights is None else values * weights

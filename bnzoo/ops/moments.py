@@ -1,67 +1,100 @@
-"""Count, mean and centred squares of each channel, in two passes."""
+"""Count, mean and centred squares of each channel, from sums around a value near the mean."""
 
 import math
+from typing import NamedTuple
 
 from keras import ops
 
 from bnzoo.ops.masks import keep
-from bnzoo.ops.shapes import along_channels, reduction_axes
 
 
-def count_positions(inputs, weights, axis: int):
+class Moments(NamedTuple):
+    """Statistics of a batch, and what they were taken around; all in one float dtype.
+
+    Attributes:
+        count: samples of each channel, at least 0, of shape (channels,), or (): all the same.
+        mean: of shape (channels,).
+        centred_squares: the sum of `(x - mean) ** 2`, of shape (channels,), at least 0.
+        shift: of shape (channels,), near the mean: exactly what was subtracted from x.
+        rest: `mean - shift`, with the digits that `mean` itself rounds away.
+    """
+
+    count: object
+    mean: object
+    centred_squares: object
+    shift: object
+    rest: object
+
+
+def moments(laid, weights, view, around: str = "mean"):
+    """Take count, mean and sum of centred squares over every position of each channel.
+
+    With `c = x - shift`, `rest = sum(c) / n`: `mean = shift + rest` and
+    `centred_squares = sum(c ** 2) - n * rest ** 2`. Never `sum(x ** 2) / n - mean ** 2`, which
+    loses everything once the mean is large against the spread: here `rest` is small against it.
+    Nothing depends on the shift but rounding, so no gradient flows through it.
+
+    Args:
+        laid: float32 or float64 tensor in the shape of `view`.
+        weights: zeros and ones in the same shape, or 1 at the channels; or None: all count.
+        view: the layout, see `bnzoo.ops.views`.
+        around: the shift: `"mean"` is the plain mean (whose float32 sum may be off by units where
+            131,072 large numbers are added), a read of its own; `"sample"` the mean of some
+            positions from all over the data, which leaves one read for everything. With weights it
+            is the mean all the same, taken around the sample's, for a mask may leave out every
+            sampled position.
+
+    Returns:
+        Moments, all zero where nothing counts; and c, in the shape of `view`.
+
+    Example:
+        >>> from bnzoo.ops.views import Rows
+        >>> x = ops.array([[1.0, 5.0], [2.0, 5.0], [6.0, 5.0]])
+        >>> statistics, _ = moments(x, None, Rows(channels=2))
+        >>> ops.convert_to_numpy(statistics.mean).tolist()
+        [3.0, 5.0]
+        >>> ops.convert_to_numpy(statistics.centred_squares).tolist()
+        [14.0, 0.0]
+    """
+    count = count_positions(laid, weights, view)
+    divisor = at_least_one(count)
+    if around == "mean":
+        shift = view.total(keep(laid, weights)) / divisor
+    else:
+        sample = view.sample(laid)
+        kept = None if weights is None else view.sample(weights)
+        shift = view.total(keep(sample, kept)) / at_least_one(count_positions(sample, kept, view))
+        if weights is not None:
+            shift = shift + view.total(keep(laid - view.spread(shift), weights)) / divisor
+    shift = ops.stop_gradient(shift)
+    centred = laid - view.spread(shift)
+    kept = keep(centred, weights)
+    total = view.total(kept)
+    rest = total / divisor
+    squares = view.total(ops.square(kept)) - total * rest
+    # Rounding can take a constant channel below zero, whose root would be NaN without an epsilon.
+    squares = ops.maximum(squares, ops.zeros_like(squares))
+    return Moments(count, shift + rest, squares, shift, rest), centred
+
+
+def count_positions(laid, weights, view):
     """Count the samples that each channel has.
 
     Args:
-        inputs: tensor of shape (batch, ..., channels, ...).
-        weights: zeros and ones, the shape of `inputs` or 1 at `axis`; or None: all count.
-        axis: the channel axis, in [-ndim, ndim).
+        laid: tensor in the shape of `view`.
+        weights: zeros and ones in the same shape, or 1 at the channels; or None: all count.
+        view: the layout.
 
     Returns:
-        Tensor of shape (channels,) and of the dtype of `inputs`, at least 0.
+        Tensor of the dtype of `laid`, at least 0: of shape (channels,) or (1,) with weights, else
+        of shape (), for all channels have the same.
     """
-    shape = ops.shape(inputs)
-    axes = reduction_axes(len(shape), axis)
-    if weights is None:
-        count = ops.cast(math.prod(shape[other] for other in axes), inputs.dtype)
-    else:
-        count = ops.sum(weights, axes)
-    return ops.broadcast_to(count, (shape[axis],))
+    if weights is not None:
+        return view.total(weights)
+    positions = math.prod(view.positions_of(ops.shape(laid)))
+    return ops.cast(positions, laid.dtype)
 
 
 def at_least_one(count):
     """Make a count fit to divide by: no samples give sums of zero, and 0 / 1 is finite."""
     return ops.maximum(count, ops.ones_like(count))
-
-
-def moments(inputs, weights, axis: int):
-    """Take count, mean and sum of centred squares over every axis but one.
-
-    `mean = rough + sum(x - rough) / n` with `rough = sum(x) / n`: a float32 sum of 131,072 large
-    numbers is what fails first, and the correction sum mends it. Then
-    `centred_squares = sum((x - mean) ** 2)`. Never `sum(x ** 2) / n - mean ** 2`, which loses
-    everything once the mean is large against the spread.
-
-    Args:
-        inputs: float32 or float64 tensor of shape (batch, ..., channels, ...).
-        weights: zeros and ones, the shape of `inputs` or 1 at `axis`; or None: all count.
-        axis: the channel axis, in [-ndim, ndim).
-
-    Returns:
-        count, mean and centred_squares, each of shape (channels,) and of the dtype of `inputs`;
-        all zero where nothing counts.
-
-    Example:
-        >>> from keras import ops
-        >>> x = ops.array([[1.0, 5.0], [2.0, 5.0], [6.0, 5.0]])
-        >>> [ops.convert_to_numpy(value).tolist() for value in moments(x, None, -1)]
-        [[3.0, 3.0], [3.0, 5.0], [14.0, 0.0]]
-    """
-    axes, ndim = reduction_axes(inputs.ndim, axis), inputs.ndim
-    count = count_positions(inputs, weights, axis)
-    divisor = at_least_one(count)
-    rough = ops.sum(keep(inputs, weights), axes) / divisor
-    centred = keep(inputs - along_channels(rough, ndim, axis), weights)
-    correction = ops.sum(centred, axes) / divisor
-    # Centred twice rather than on the sum of both, which would round away the correction's digits.
-    deviation = keep(centred - along_channels(correction, ndim, axis), weights)
-    return count, rough + correction, ops.sum(ops.square(deviation), axes)

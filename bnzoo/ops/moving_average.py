@@ -1,24 +1,119 @@
 """How moving statistics follow the batches: pure update formulas."""
 
+from typing import NamedTuple
+
 from keras import ops
 
+from bnzoo.ops.shapes import statistics_dtype
 
-def moving_average(average, value, momentum: float):
-    """Return `average * momentum + value * (1 - momentum)`.
+
+def moving_average(average, value, share):
+    """Return `average + (value - average) * share`.
 
     Args:
         average: float tensor of shape (channels,), the old average.
         value: tensor of the same shape, this batch's value.
-        momentum: share of the old average that is kept, in [0, 1].
+        share: how much of the way to go, in [0, 1]: 1 - momentum.
 
     Returns:
         Tensor of shape (channels,).
 
     Example:
-        >>> moving_average(1.0, 3.0, 0.75)
+        >>> moving_average(1.0, 3.0, 0.25)
         1.5
     """
-    return average * momentum + value * (1.0 - momentum)
+    return average + (value - average) * share
+
+
+def cumulative_share(count, num_batches):
+    """Say how much of a batch enters an average in which every batch weighs the same.
+
+    So does `torch.nn.BatchNorm2d(momentum=None)`.
+
+    Args:
+        count: samples of the batch, at least 0, of shape () or (channels,); a batch without any
+            does not count as one.
+        num_batches: float tensor of shape (): batches counted so far.
+
+    Returns:
+        `1 / (num_batches + 1)`; and num_batches with this one.
+
+    Example:
+        >>> share, num_batches = cumulative_share(ops.array(8.0), ops.array(3.0))
+        >>> float(share), float(num_batches)
+        (0.25, 4.0)
+    """
+    num_batches = ops.cast(num_batches, count.dtype)
+    return 1.0 / (num_batches + 1), num_batches + ops.max(ops.minimum(count, ops.ones_like(count)))
+
+
+def move(weight, value, share, average=None):
+    """Move a Keras variable towards a value, and return where it is now.
+
+    Args:
+        weight: float variable of shape (channels,).
+        value: tensor of the same shape.
+        share: a number or tensor, as in `moving_average`.
+        average: what the variable holds, where it has been read already.
+
+    Returns:
+        Tensor in the wider of both dtypes, so that neither is rounded on the way.
+
+    Example:
+        >>> import keras
+        >>> weight = keras.Variable([1.0])
+        >>> moved = move(weight, ops.array([3.0]), 0.25)
+        >>> ops.convert_to_numpy(weight).tolist()
+        [1.5]
+    """
+    dtype = statistics_dtype(weight.dtype, value.dtype)
+    average = ops.cast(weight if average is None else average, dtype)
+    # A Python number stays one: made a tensor, it would be rounded to float32.
+    share = share if isinstance(share, float) else ops.cast(share, dtype)
+    moved = moving_average(average, ops.cast(value, dtype), share)
+    weight.assign(moved)
+    return moved
+
+
+class Usable(NamedTuple):
+    """Turns statistics of a batch into those that a moving average may follow.
+
+    Attributes:
+        otherwise: mean and variance, of shape (channels,), to put for statistics that are not
+            finite, or of no samples; or None: zeros.
+        unbiased: divide the variance by n - 1.
+        maybe_empty: False where it is known that every channel has samples.
+    """
+
+    otherwise: tuple | None = None
+    unbiased: bool = False
+    maybe_empty: bool = True
+
+    def __call__(self, mean, variance, count):
+        """Look at the statistics.
+
+        One NaN among a channel's values makes its variance NaN, and one infinite value too. If any
+        channel's is not finite, none is used; a channel without samples keeps to itself.
+
+        Args:
+            mean: float tensor of shape (channels,).
+            variance: tensor of the same shape, divided by n.
+            count: tensor of the same shape or ().
+
+        Returns:
+            The three, with count 0 where they are not the batch's.
+        """
+        good = ops.all(ops.isfinite(variance))
+        if self.maybe_empty:
+            good = ops.logical_and(good, count > 0)
+        instead = self.otherwise or (ops.zeros_like(mean), ops.zeros_like(variance))
+        mean = ops.where(good, mean, instead[0])
+        variance = ops.where(good, self.finished(variance, count), instead[1])
+        return mean, variance, ops.where(good, count, ops.zeros_like(count))
+
+    def finished(self, variance, count):
+        """Return the variance that is asked for, without looking."""
+        return unbiased_variance(variance, count) if self.unbiased else variance
 
 
 def unbiased_variance(variance, count):

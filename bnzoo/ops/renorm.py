@@ -2,8 +2,6 @@
 
 from keras import ops
 
-from bnzoo.ops.moving_average import moving_average
-
 
 def renorm_stddev(variance, epsilon: float):
     """Return `sqrt(variance + epsilon)`, the spread that batch renormalization tracks."""
@@ -51,19 +49,15 @@ def clip(values, lowest, highest):
     return values if highest is None else ops.minimum(values, highest)
 
 
-def renorm_moving_variance(moving_stddev, variance, *, momentum: float, epsilon: float):
-    """Move the averaged spread, and derive the variance that inference uses from it.
+def renorm_moving_variance(moving_stddev, *, epsilon: float):
+    """Derive the variance that inference uses from the averaged spread.
 
     Args:
-        moving_stddev: float tensor of shape (channels,), the old average of
+        moving_stddev: float tensor of shape (channels,), the average of
             `sqrt(variance + epsilon)`.
-        variance: float tensor of shape (channels,), of this batch.
-        momentum: share of the old average that is kept, in [0, 1].
         epsilon: at least 0.
 
     Returns:
-        the new moving_stddev, and `max(moving_stddev ** 2 - epsilon, 0)`; rounding can take the
-        difference below zero.
+        `max(moving_stddev ** 2 - epsilon, 0)`; rounding can take the difference below zero.
     """
-    stddev = moving_average(moving_stddev, renorm_stddev(variance, epsilon), momentum)
-    return stddev, ops.relu(ops.square(stddev) - epsilon)
+    return ops.relu(ops.square(moving_stddev) - epsilon)

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from bnzoo.ops.moments import at_least_one
+from bnzoo.ops.moments import Moments, at_least_one
 
 
 def replica_context():
@@ -91,18 +91,19 @@ def merge_moments(counts, means, centred_squares):
     return count, rough + correction, ops.sum(centred_squares + between, 0)
 
 
-def merge_replicas(count, mean, centred_squares):
+def merge_replicas(statistics):
     """Merge the moments of every replica's share of the batch, in one exchange.
 
     Args:
-        count: float tensor of shape (channels,), the samples of this replica, at least 0; shares
-            may differ, or be empty.
-        mean: float tensor of shape (channels,).
-        centred_squares: float tensor of shape (channels,).
+        statistics: `Moments` of this replica; shares may differ, or be empty.
 
     Returns:
-        count, mean and centred_squares of the whole batch, of the same shapes, equal on every
-        replica.
+        `Moments` of the whole batch, count, mean and centred squares equal on every replica, around
+        this replica's own shift.
     """
-    rows = gather_replicas(ops.stack([count, mean, centred_squares]))
-    return merge_moments(rows[:, 0], rows[:, 1], rows[:, 2])
+    count, mean, squares, shift, rest = statistics
+    count = ops.broadcast_to(count, ops.shape(mean))
+    rows = gather_replicas(ops.stack([count, mean, squares]))
+    count, merged, squares = merge_moments(rows[:, 0], rows[:, 1], rows[:, 2])
+    # Not `merged - shift`, which would take the rounding of this replica's mean for a difference.
+    return Moments(count, merged, squares, shift, rest + (merged - mean))

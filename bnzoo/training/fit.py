@@ -179,7 +179,7 @@ class _Run:
         return self.folder.summary()
 
 
-def describe_splits(splits: data.Splits) -> dict[str, Any]:
+def describe_splits(splits: "data.Splits") -> dict[str, Any]:
     """Return what a run's summary says of its data, as JSON has it."""
     return {
         "name": splits.name,
@@ -196,7 +196,7 @@ def describe_splits(splits: data.Splits) -> dict[str, Any]:
     }
 
 
-def _skipped(splits: data.Splits) -> str:
+def _skipped(splits: "data.Splits") -> str:
     count = len(splits.skipped)
     return f"; {count} unreadable file{'s' if count > 1 else ''} skipped" if count else ""
 
