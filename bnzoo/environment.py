@@ -8,10 +8,14 @@ from pathlib import Path
 PACKAGES = ("bnzoo", "tensorflow", "keras", "numpy")
 
 
-def versions() -> dict[str, str]:
-    """Return the installed versions of Python and the packages that decide about numbers."""
+def versions(*more: str) -> dict[str, str]:
+    """Return the installed versions of Python and the packages that decide about numbers.
+
+    Args:
+        *more: packages that decide about them here, besides `PACKAGES`.
+    """
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *more):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

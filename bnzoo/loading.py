@@ -17,8 +17,9 @@ def load_model(path: str | Path, compile: bool = True) -> keras.Model:
     """Load a model with bnzoo's classes known to Keras, safe mode on.
 
     Args:
-        path: a saved `.keras` file, or the folder of a completed run, or of a completed study:
-            then it is its best run (`StudyFolder.best_run` says which one that is).
+        path: a saved `.keras` file, or the folder of a completed run; or of a completed study or
+            sweep: then it is its best run (`StudyFolder.best_run` and `SweepFolder.best_run` say
+            which one that is).
         compile: load optimizer, loss and metrics too, if they were saved.
 
     Returns:

@@ -1,5 +1,6 @@
 """TensorFlow without its start-up messages."""
 
+import logging
 import os
 import sys
 import tempfile
@@ -35,6 +36,10 @@ def start_tensorflow_quietly() -> None:
         import tensorflow  # noqa: F401
 
         return
+    # Said of the runs of studies and sweeps, each of which is a new model and compiled once.
+    logging.getLogger("tensorflow").addFilter(
+        lambda record: "triggered tf.function retracing" not in record.getMessage()
+    )
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     with _stderr_held_back():
         import tensorflow as tf

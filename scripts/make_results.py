@@ -15,7 +15,10 @@ from pathlib import Path
 
 from speed_tables import inference_lines, layer_lines, model_lines
 
+from bnzoo.reporting import words
 from bnzoo.reporting.report import write_study_report
+from bnzoo.reporting.sweep_grid import read_grid
+from bnzoo.reporting.sweep_report import grid_pictures
 from bnzoo.runs import RunFolder
 
 REPOSITORY = Path(__file__).parent.parent
@@ -33,6 +36,9 @@ ORDER = (
     "conv1d_rows",
     "own_images",
 )
+
+SWEEPS = ("tune_three_conv", "tune_lenet_cifar10")
+SHOWN_SWEEP = "tune_three_conv"  # whose heat map the README shows
 
 # By experiment and variant: test accuracy as published (the configs name the sources), what may be
 # off by how much and still agree, and why it may differ.
@@ -135,6 +141,8 @@ def section() -> str:
         *seed_lines(),
         "",
         *pipeline_lines(),
+        "",
+        *sweep_lines(),
     ]
     return "\n".join(lines) + "\n"
 
@@ -187,6 +195,46 @@ def pipeline_lines() -> list[str]:
     ]
 
 
+def sweep_lines() -> list[str]:
+    """Return what each sweep says in a sentence, one heat map, and what `bnzoo tune` costs."""
+    lines = []
+    for name, result in sweeps():
+        lines.append(f"`{name}`: {sweep_sentence(result['summary'])}")
+        if name == SHOWN_SWEEP:
+            picture = f"configs/results/figures/{name}-heat_map.png"
+            lines += ["", f"![Score by learning rate and placement]({picture})", ""]
+    bench = load("bench_tune")
+    if bench:
+        lines += [
+            "",
+            f"With `--workers 2` a sweep of {bench['workers']['trials']} trials of three_conv is "
+            f"{bench['workers']['speedup']:.2f} times as fast on these 2 cores, start-up included",
+            f"(two plain processes: {bench['workers']['speedup_of_pinned_halves']:.2f}); alone it "
+            f"takes {100 * bench['overhead']['overhead']:+.1f} % of its runs' time "
+            "(`scripts/bench_tune.py`).",
+        ]
+    return lines or ["No sweep was recorded yet (`scripts/run_results.py`)."]
+
+
+def sweep_sentence(summary: dict) -> str:
+    """Return how far each placement bears the learning rate, and what it reached."""
+    runs = sum(len(trial["runs"]) for trial in summary["trials"])
+    epochs = summary["config"]["train"]["epochs"]
+    metric = summary["objective"]["name"]
+    found = "; ".join(
+        f"{name} {words.score(entry['best']['scores'], metric)} at "
+        f"{entry['best']['values']['train.optimizer.learning_rate']:g}, stable up to "
+        f"{entry['largest_stable_rate'] or 0:g}, {entry['diverged']} of {entry['trials']} diverged"
+        for name, entry in summary["placements"].items()
+    )
+    return f"best {words.metric(metric)} of {runs} runs of {epochs} epochs, by placement: {found}."
+
+
+def sweeps() -> list[tuple[str, dict]]:
+    """Return the recorded sweeps in order."""
+    return [(name, result) for name in SWEEPS if (result := load(name))]
+
+
 def updated(text: str) -> str:
     """Return the README with its generated sections replaced."""
     for name, lines in {"results": section(), "speed": speed_section()}.items():
@@ -206,7 +254,7 @@ def studies() -> list[tuple[str, dict]]:
 def page() -> str:
     """Return the page of figures; each is marked with the data that it was drawn from."""
     lines = ["# Results", "", "Written by `scripts/make_results.py` from the JSON files here.", ""]
-    for name, result in studies():
+    for name, result in [*studies(), *sweeps()]:
         summary = result["summary"]
         lines += [f"## {name}", "", summary["verdict"], ""]
         lines += [f"    {result['command']}", "", f"{summary['protocol'].capitalize()}.", ""]
@@ -221,7 +269,9 @@ def page() -> str:
 
 
 def figure_names(name: str, result: dict) -> list[str]:
-    """Return the figures that a study's report has."""
+    """Return the figures of a study's or a sweep's report that are kept."""
+    if result["kind"] == "sweep":
+        return ["heat_map", "rate"]
     follows = any("weights_path" in tables for tables in result["rows"].values())
     return ["accuracy", "loss", *(["weights_path"] if follows else [])]
 
@@ -232,7 +282,7 @@ def fingerprint(result: dict) -> str:
 
 
 def draw() -> None:
-    """Write a report of each study into a temporary folder and keep its pictures."""
+    """Draw the figures of studies and sweeps in temporary folders and keep the pictures."""
     shutil.rmtree(FIGURES, ignore_errors=True)
     FIGURES.mkdir()
     for name, result in studies():
@@ -244,9 +294,17 @@ def draw() -> None:
                 for kind, rows in tables.items():
                     write_table(files[kind], rows)
             write_study_report(Path(folder), result["summary"])
-            for figure in figure_names(name, result):
-                picture = Path(folder) / "figures" / f"{figure}.png"
-                shutil.copy(picture, FIGURES / f"{name}-{figure}.png")
+            keep_pictures(Path(folder) / "figures", name, result)
+    for name, result in sweeps():
+        with tempfile.TemporaryDirectory() as folder:
+            grid_pictures(Path(folder), read_grid(result["summary"]), result["summary"])
+            keep_pictures(Path(folder), name, result)
+
+
+def keep_pictures(folder: Path, name: str, result: dict) -> None:
+    """Copy the figures of one experiment to those of the results."""
+    for figure in figure_names(name, result):
+        shutil.copy(folder / f"{figure}.png", FIGURES / f"{name}-{figure}.png")
 
 
 def write_table(file: Path, rows: dict) -> None:

@@ -2,7 +2,7 @@
 
     BNZOO_DATA_DIR=... python scripts/run_results.py [NAME ...]
 
-Each is an ordinary `bnzoo compare` (or `train`) into runs/results/NAME, then an ordinary
+Each is an ordinary `bnzoo compare` (`train`, `tune`) into runs/results/NAME, then an ordinary
 `bnzoo export` of it; numbers and histories go to configs/results/NAME.json. What has ended is not
 run again.
 """
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from bnzoo.files import read_rows
-from bnzoo.runs import RunFolder, StudyFolder
+from bnzoo.runs import RunFolder, StudyFolder, SweepFolder
 
 REPOSITORY = Path(__file__).parent.parent
 RESULTS = REPOSITORY / "configs" / "results"
@@ -32,6 +32,8 @@ EXPERIMENTS = {
         "--set",
         f"data.name=folder:{EXAMPLE_IMAGES}",
     ],
+    "tune_three_conv": ["tune", "configs/tune_three_conv.yaml"],
+    "tune_lenet_cifar10": ["tune", "configs/tune_lenet_cifar10.yaml"],
 }
 
 
@@ -50,7 +52,7 @@ def record(name: str, command: str, *arguments: str) -> None:
     start(sys.executable, "-m", "bnzoo", *line, *(["--resume"] if begun else []))
     parity = export_parity(out, f"runs/results/served/{name}")
     folder = REPOSITORY / out
-    found = study_result(folder) if command == "compare" else run_result(folder)
+    found = {"compare": study_result, "train": run_result, "tune": sweep_result}[command](folder)
     result = {"name": name, "command": shlex.join(["bnzoo", *line]), "export_parity": parity}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(dumps(result | found))
@@ -76,6 +78,14 @@ def study_result(folder: Path) -> dict:
     places = [run["folder"] for variant in summary["variants"].values() for run in variant["runs"]]
     rows = {place: tables(RunFolder(folder / place)) for place in places}
     return {"kind": "study", "summary": summary, "rows": rows}
+
+
+def sweep_result(folder: Path) -> dict:
+    """Return what a sweep's folder says, every run's history included."""
+    summary = SweepFolder(folder).summary()
+    places = [run["folder"] for trial in summary["trials"] for run in trial["runs"]]
+    rows = {place: tables(RunFolder(folder / place)) for place in places}
+    return {"kind": "sweep", "summary": summary, "rows": rows}
 
 
 def tables(run: RunFolder) -> dict:

@@ -35,6 +35,16 @@ MAY_IMPORT = {
         "runs",
         "training",
     },
+    "tuning": {
+        "config",
+        "data",
+        "environment",
+        "files",
+        "reporting",
+        "runs",
+        "studies",
+        "training",
+    },
     "serving": {"config", "data", "environment", "files", "loading", "runs"},
     "cli": {
         "config",
@@ -46,6 +56,7 @@ MAY_IMPORT = {
         "serving",
         "studies",
         "training",
+        "tuning",
     },
 }
 WITHOUT_KERAS = ("config", "environment", "errors", "files", "reporting", "runs")
@@ -58,6 +69,7 @@ WITHOUT_TENSORFLOW_AT_IMPORT = (
     "quiet",
     "training",
     "studies",
+    "tuning",
     "cli",
 )
 
@@ -121,6 +133,18 @@ def test_tensorflow_is_not_imported_where_other_backends_go(path):
             assert not [name for name in names if name.split(".")[0] == "tensorflow"], (
                 "import tensorflow inside the function that needs it: this room also runs on JAX"
             )
+
+
+def test_one_file_imports_keras_tuner():
+    """It is unmaintained: what replaces it one day replaces one file."""
+    found = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if any(
+            name.startswith("keras_tuner") for name in imported_names(ast.parse(path.read_text()))
+        )
+    }
+    assert found == {"tuning/search.py"}
 
 
 def test_a_file_is_one_idea():

@@ -272,7 +272,8 @@ def test_every_starter_config_is_good_and_opens_with_its_command():
     assert "quickstart" in starters
     assert config.check_configs(starters.values()) == []
     for name, path in starters.items():
-        assert f"bnzoo train configs/{name}.yaml" in path.read_text()
+        command = "tune" if config.load_config(path).tune else "train"
+        assert f"bnzoo {command} configs/{name}.yaml" in path.read_text()
         assert config.starter_summary(path).endswith(".")
 
 

@@ -14,7 +14,8 @@ BAD_INPUT, INTERRUPTED = 2, 130
 
 app = typer.Typer(
     name="bnzoo",
-    help="Batch normalization for Keras: train, compare and export networks with and without it.",
+    help="Batch normalization for Keras: train, compare, tune and export networks "
+    "with and without it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -28,8 +29,10 @@ def command(name: str) -> Callable[[Callable], Callable]:
     def register(function: Callable) -> Callable:
         @functools.wraps(function)
         def run(*args, **kwargs):
-            # A scheduler's SIGTERM stops a command as Ctrl-C does, with its work tidied up.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            # A scheduler's SIGTERM stops a command as Ctrl-C does, with its work tidied up; and
+            # Ctrl-C does so too in what a script started with `&`, where shells have it ignored.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.default_int_handler)
             try:
                 return function(*args, **kwargs)
             except InputError as error:
@@ -73,6 +76,6 @@ def _options(
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     # Importing registers them, in the order in which `--help` lists them.
-    from bnzoo.cli import listing, training, comparing, exporting, explaining  # noqa: F401, I001
+    from bnzoo.cli import listing, training, comparing, tuning, exporting, explaining  # noqa: F401, I001
 
     app()

@@ -28,7 +28,8 @@ def compare(
     """Compare variants of a config over several seeds, and write a report."""
     from bnzoo.config import load_config
 
-    checked = load_config(config, overrides or [])
+    # A sweep is not run here: what --set does to it is no reason to refuse.
+    checked = load_config(config, [*(overrides or []), "tune=null"])
     out = out or Path("runs") / config.stem
 
     from bnzoo.data import check_available

@@ -11,7 +11,8 @@ from bnzoo.cli.app import command
 @command("export")
 def export(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="A run or study folder, or a .keras file.")
+        Path,
+        typer.Argument(metavar="SOURCE", help="A run, study or sweep folder, or a .keras file."),
     ],
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="The model's folder; gets DIR/N/.")
@@ -39,7 +40,7 @@ def export(
     difference, allowed = parity["largest_relative_difference"], parity["allowed"]
     print(f"Exported to {folder}")
     if "run" in facts:
-        print(f"  the study's best run: {facts['run']}")
+        print(f"  the best run: {facts['run']}")
     print(
         "  reloaded in a new process: answers differ by at most "
         f"{difference:.1e} of the largest (allowed {allowed:g})"

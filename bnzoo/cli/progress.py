@@ -1,23 +1,17 @@
 """How a run looks while it goes: a live bar on a terminal, plain lines elsewhere."""
 
-import os
-import sys
 import time
 
 import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bnzoo.cli.console import quiet_console
+from bnzoo.config import Config, expected_trials
+from bnzoo.tuning.score import score_text
+from bnzoo.tuning.trial import Trial
+
 REFRESH_SECONDS = 0.2
-
-
-class _Console(Console):
-    """A console that falls silent when nobody reads it any more (`bnzoo train ... | head`)."""
-
-    def on_broken_pipe(self) -> None:
-        """Let the run go on: rich would end the process, and hours of training with it."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class EpochProgress(keras.callbacks.Callback):
@@ -28,7 +22,7 @@ class EpochProgress(keras.callbacks.Callback):
 
     def __init__(self, console: Console | None = None):
         super().__init__()
-        self.console = console or _Console(highlight=False, soft_wrap=True)
+        self.console = console or quiet_console()
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -107,3 +101,42 @@ class StudyProgress(EpochProgress):
         if self._overall is None:
             self._overall = self._bar.add_task("", total=total, completed=position - 1, unit="runs")
         self._bar.update(self._overall, completed=position - 1, description=text)
+
+
+class SweepProgress(StudyProgress):
+    """The same for trial after trial of a sweep; a trial has a run for each of its seeds.
+
+    Args:
+        config: the sweep's.
+        is_alone: whether this process runs all trials; a worker knows only its own.
+        ended: trials that ended before, of a sweep that is resumed.
+        console: where to draw; by default the standard output.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        is_alone: bool = True,
+        ended: int = 0,
+        console: Console | None = None,
+    ):
+        super().__init__(console)
+        self._objective, self._is_alone = config.tune.objective, is_alone
+        self._seeds = config.tune.seeds_from(config.seed)
+        self._total = expected_trials(config)
+        self._ended = ended
+
+    def begin_trial(self, trial: Trial, seed: int) -> None:
+        """Show which run of which trial begins."""
+        label = f"{trial.label}, seed {seed}"
+        if self._is_alone:
+            place = self._ended * len(self._seeds) + self._seeds.index(seed) + 1
+            self.begin_run(place, self._total * len(self._seeds), label)
+        else:
+            self.line(f"trial {trial.number}: {label}")
+
+    def end_trial(self, trial: Trial, score: float) -> None:
+        """Print what a trial reached."""
+        self._ended += 1
+        of = f"{self._ended}/{self._total}" if self._is_alone else trial.number
+        self.line(f"trial {of}  {trial.label}  {score_text(score, self._objective)}")

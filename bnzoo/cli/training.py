@@ -27,8 +27,8 @@ def train(
     """Train the model of a config and keep everything in a run folder."""
     from bnzoo.config import load_config
 
-    # A study's variants are not run here: what --set does to them is no reason to refuse.
-    checked = load_config(config, [*(overrides or []), "compare=null"])
+    # A study or a sweep is not run here: what --set does to it is no reason to refuse.
+    checked = load_config(config, [*(overrides or []), "compare=null", "tune=null"])
     out = out or Path("runs") / config.stem
 
     from bnzoo.data import check_available
@@ -55,9 +55,11 @@ def train(
 
 def _report(summary: dict, config: Path, out: Path) -> None:
     if summary["status"] == "diverged":
+        from bnzoo.reporting.words import divergence
+
         where = summary["diverged"]
         print(
-            f"Diverged: the loss was no longer finite at step {where['step']} "
+            f"Diverged: {divergence(where)} at step {where['step']} "
             f"(epoch {where['epoch']}). Lower train.optimizer.learning_rate. History: {out}"
         )
         raise typer.Exit(1)

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from bnzoo.config.base import Section
+from bnzoo.config.seeds import as_seeds
 
 BASELINE = "baseline"
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -62,19 +63,4 @@ class Compare(Section):
     @field_validator("seeds", mode="before")
     @classmethod
     def _seeds_are_distinct(cls, value: Any) -> Any:
-        seeds = list(value) if isinstance(value, list | tuple) else value
-        if (
-            not isinstance(seeds, list)
-            or not seeds
-            or not all(_is_seed(seed) for seed in seeds)
-            or len(set(seeds)) < len(seeds)
-        ):
-            raise ValueError(
-                "expected a list of different whole numbers from 0, at least one, "
-                f"got {seeds!r}. For example [0, 1, 2]."
-            )
-        return tuple(seeds)
-
-
-def _is_seed(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
+        return as_seeds(value)

@@ -9,6 +9,7 @@ from bnzoo.config.overrides import apply_overrides, parse_override
 from bnzoo.config.problems import check
 from bnzoo.config.reading import read_yaml
 from bnzoo.config.schema import Config
+from bnzoo.config.space_problems import space_problems
 from bnzoo.config.variants import variant_problems
 from bnzoo.errors import InputError
 
@@ -44,7 +45,9 @@ def validate(tree: dict, source: str) -> Config:
         config = check(Config, tree, source)
     except InputError as error:
         problems = str(error).splitlines()
-    problems += variant_problems(tree, source, known=problems)
+    own = list(problems)
+    problems += variant_problems(tree, source, known=own)
+    problems += space_problems(tree, source, known=own)
     if problems:
         raise InputError("\n".join(problems))
     return config

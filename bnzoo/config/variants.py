@@ -11,6 +11,7 @@ from bnzoo.errors import InputError
 _FIXED = {
     "seed": "List the seeds of all variants in compare.seeds.",
     "compare": "A variant changes what is run, not the study.",
+    "tune": "A variant changes what is run, not a sweep.",
 }
 
 
@@ -26,11 +27,11 @@ def variant_configs(config: Config, seed: int | None = None) -> dict[str, Config
     """
     # Only what was set, not the defaults: an override may choose another model or optimizer, and
     # the defaults of the first are unknown keys to the second.
-    tree = config.model_dump(mode="json", exclude_unset=True, exclude={"compare"})
+    tree = config.model_dump(mode="json", exclude_unset=True, exclude={"compare", "tune"})
     if seed is not None:
         tree["seed"] = seed
     return {
-        name: _resolve(tree, overrides, source=_where(name))
+        name: resolve(tree, overrides, _where(name), _FIXED)
         for name, overrides in config.compare.overrides().items()
     }
 
@@ -47,12 +48,12 @@ def variant_problems(tree: dict, source: str, known: list[str]) -> list[str]:
     if compare is None:
         return []
     known = {problem.removeprefix(f"{source}: ") for problem in known}
-    base = {key: value for key, value in tree.items() if key != "compare"}
+    base = {key: value for key, value in tree.items() if key not in ("compare", "tune")}
     problems, resolved = [], {}
     for name, overrides in compare.overrides().items():
         where = f"{source}: {_where(name)}"
         try:
-            resolved[name] = _resolve(base, overrides, where)
+            resolved[name] = resolve(base, overrides, where, _FIXED)
         except InputError as error:
             lines = str(error).splitlines()
             problems += [line for line in lines if line.removeprefix(f"{where}: ") not in known]
@@ -71,10 +72,21 @@ def _where(name: str) -> str:
     return "compare.baseline" if name == BASELINE else f"compare.variants.{name}"
 
 
-def _resolve(tree: dict, overrides: Overrides, source: str) -> Config:
+def resolve(tree: dict, overrides: Overrides, source: str, fixed: dict[str, str]) -> Config:
+    """Return the checked configuration of a tree with some keys changed.
+
+    Args:
+        tree: a configuration as plain mappings.
+        overrides: by dotted path, the value that stands there instead.
+        source: what to call the overrides in messages.
+        fixed: by the first word of a path, why it may not be changed.
+
+    Raises:
+        InputError: names every problem, one per line.
+    """
     problems = []
     for path, value in overrides.items():
-        advice = _FIXED.get(path.partition(".")[0])
+        advice = fixed.get(path.partition(".")[0])
         if advice:
             problems.append(f"{path}: expected another key, as this one is fixed. {advice}")
             continue

@@ -41,7 +41,7 @@ def draw_curves(variants: Sequence[VariantRuns], column: str, title: str) -> Fig
     axes.xaxis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10), integer=True, min_n_ticks=1))
     axes.set_xlim(*_epochs_shown(variants))
     axes.grid(True, axis="y")
-    _add_legend(figure, entries, columns)
+    add_legend(figure, entries, columns)
     return figure
 
 
@@ -129,7 +129,8 @@ def _legend_entries(variants, styles: dict[str, Look]) -> list[tuple[str, Line2D
     return entries
 
 
-def _add_legend(figure: Figure, entries: list[tuple[str, Line2D]], columns: int) -> None:
+def add_legend(figure: Figure, entries: list[tuple[str, Line2D]], columns: int) -> None:
+    """Put names with their looks below a figure."""
     legend = figure.legend(
         [handle for _, handle in entries],
         ["a variant"] * len(entries),

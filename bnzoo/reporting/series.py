@@ -103,9 +103,13 @@ class VariantRuns:
 def read_variants(folder: Path, summary: dict[str, Any]) -> list[VariantRuns]:
     """Read the run folders that a study's summary names; missing runs are left out."""
     return [
-        VariantRuns(name, [_read_run(folder, run) for run in variant["runs"] if _has_ended(run)])
-        for name, variant in summary["variants"].items()
+        read_runs(folder, name, variant["runs"]) for name, variant in summary["variants"].items()
     ]
+
+
+def read_runs(folder: Path, name: str, runs: Sequence[dict[str, Any]]) -> VariantRuns:
+    """Read the run folders of one line of a figure; missing runs are left out."""
+    return VariantRuns(name, [_read_run(folder, run) for run in runs if _has_ended(run)])
 
 
 def _has_ended(run: dict[str, Any]) -> bool:

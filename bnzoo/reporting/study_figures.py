@@ -30,7 +30,7 @@ def curve_pictures(folder: Path, variants: Sequence[VariantRuns], summary: dict)
     pictures = []
     for name, (key, words) in zip(("accuracy", "loss"), titles.items(), strict=True):
         figure = drawn(draw_curves, variants, key, words)
-        _save(figure, folder, name)
+        save(figure, folder, name)
         pictures.append(
             Picture(svg_text(figure, name), _described(variants, key, words), _band(variants, key))
         )
@@ -42,7 +42,7 @@ def path_pictures(folder: Path, variants: Sequence[VariantRuns]) -> list[Picture
     names = [variant.name for variant in variants if variant.first_path()]
     if not names:
         return []
-    _save(drawn(draw_paths, variants, names), folder, "weights_path")
+    save(drawn(draw_paths, variants, names), folder, "weights_path")
     return [
         Picture(
             svg_text(drawn(draw_paths, variants, [name]), f"path{number}"),
@@ -52,7 +52,8 @@ def path_pictures(folder: Path, variants: Sequence[VariantRuns]) -> list[Picture
     ]
 
 
-def _save(figure: Figure, folder: Path, name: str) -> None:
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write a figure into a folder as PNG."""
     folder.mkdir(exist_ok=True)
     write_png(figure, folder / f"{name}.png")
 

@@ -22,7 +22,7 @@ def target_text(summary: dict[str, Any]) -> str:
 def diverged_sentences(summary: dict[str, Any]) -> list[str]:
     """Name each run that diverged, and where."""
     return [
-        f"{name}, seed {run['seed']}: the loss was no longer finite at step "
+        f"{name}, seed {run['seed']}: {words.divergence(run['diverged'])} at step "
         f"{run['diverged']['step']:,} (epoch {run['diverged']['epoch']})."
         for name, run in _runs(summary, DIVERGED)
     ]

@@ -44,6 +44,48 @@ def points(difference: dict[str, Any] | None) -> str:
     return text.replace("-", MINUS)
 
 
+METRICS = {
+    "val_accuracy": "validation accuracy",
+    "accuracy": "training accuracy",
+    "val_loss": "validation loss",
+    "loss": "training loss",
+    "seconds": "seconds of an epoch",
+}
+
+
+def metric(name: str) -> str:
+    """Name a column of the history in words."""
+    return METRICS[name]
+
+
+def score(statistics: dict[str, Any] | None, name: str) -> str:
+    """Write mean and standard deviation of a column of the history: accuracies in percent."""
+    return percent_spread(statistics) if name.endswith("accuracy") else spread(statistics)
+
+
+def gain(difference: dict[str, Any], name: str) -> str:
+    """Write a paired difference of a column of the history, with its interval if there is one."""
+    if name.endswith("accuracy"):
+        scale, unit = 100, " points"
+    else:
+        scale, unit = 1, ""
+    text = f"{scale * difference['mean']:+.2f}{unit}"
+    if difference["interval"]:
+        low, high = (f"{scale * bound:.2f}" for bound in difference["interval"])
+        text += f" [{low}, {high}]"
+    return text.replace("-", MINUS)
+
+
+def negated(difference: dict[str, Any]) -> dict[str, Any]:
+    """Return a paired difference the other way round."""
+    interval = difference["interval"]
+    return {
+        **difference,
+        "mean": -difference["mean"],
+        "interval": interval and [-interval[1], -interval[0]],
+    }
+
+
 def reached(times: dict[str, Any] | None, total: int) -> str:
     """Write how many epochs or steps it took, and how many seeds got there at all.
 
@@ -57,6 +99,20 @@ def reached(times: dict[str, Any] | None, total: int) -> str:
         return "not reached"
     mean = f"{times['mean']:,.1f}".removesuffix(".0")
     return mean if times["n"] == total else f"{mean} ({times['n']} of {total} seeds)"
+
+
+def divergence(where: dict[str, Any]) -> str:
+    """Say what a run's loss was when it was given up.
+
+    Args:
+        where: `diverged` of its summary.
+    """
+    if where.get("loss") is None:
+        return "the loss was no longer finite"
+    return (
+        f"the loss was {where['loss']:.4g}, over 1,000 times the {where['first_loss']:.4g} of the "
+        "first batch,"
+    )
 
 
 def duration(seconds: float) -> str:

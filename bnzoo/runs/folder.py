@@ -1,4 +1,4 @@
-"""What the folders of runs and of studies have in common."""
+"""What the folders of runs, studies and sweeps have in common."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ except ImportError:  # Windows has no such locks
 
 
 class Folder:
-    """What the folders of a run and of a study have in common: whose they are, and the summary."""
+    """Whose a folder is, and its summary."""
 
     kind: ClassVar[str]
     command: ClassVar[str]
@@ -95,17 +95,21 @@ class Folder:
         finally:
             os.close(descriptor)
 
+    def is_held(self) -> bool:
+        """Tell whether another process is at work in the folder."""
+        if not self.path.is_dir():
+            return False
+        try:
+            with self.held():
+                return False
+        except InputError:
+            return True
+
     def _refuse_other(self, config: Config) -> None:
         if not self.config_file.exists():
             return
-        found = self.config()
-        kind = "study" if found.compare else "run"
-        if kind != self.kind:
-            raise InputError(
-                f"{self.path}: holds a {kind}, and a {self.kind} was to be written. "
-                "Choose another folder with --out."
-            )
-        changed = differences(found, config)
+        self._refuse_other_kind()
+        changed = differences(self.config(), config)
         if changed:
             raise InputError(
                 f"{self.path}: holds a {self.kind} of another config. What differs:\n"
@@ -113,11 +117,24 @@ class Folder:
                 + "\nChoose another folder with --out, or run with the config it holds."
             )
 
+    def _refuse_other_kind(self) -> None:
+        kind = self.found_kind()
+        if kind != self.kind:
+            raise InputError(
+                f"{self.path}: holds a {kind}, and a {self.kind} was to be written. "
+                "Choose another folder with --out."
+            )
+
     # --- reading and writing ---------------------------------------------------------------------
 
     def config(self) -> Config:
         """Return the resolved configuration."""
         return load_resolved(self.config_file)
+
+    def found_kind(self) -> str:
+        """Return what the folder holds by its configuration: a run, a study or a sweep."""
+        found = self.config()
+        return "sweep" if found.tune else "study" if found.compare else "run"
 
     def status(self) -> str | None:
         """Return the status of what has ended, one of `STATUSES`, else None."""

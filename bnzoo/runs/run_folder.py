@@ -40,6 +40,7 @@ class RunFolder(Folder):
         self.weights_path_file = self.path / "weights_path.csv"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoint"
+        self.first_loss_file = self.checkpoints / "first_loss.json"
 
     def claim(self, config: Config, data: dict[str, Any] | None = None) -> None:
         """Write the resolved configuration, and what data it met: the folder is this run's now.
@@ -67,6 +68,10 @@ class RunFolder(Folder):
                 + "\nBring the data back, or start a new run in another folder with --out."
             )
 
+    def has_ended(self) -> bool:
+        """Tell whether the run is done, by coming to its end or by diverging."""
+        return self.summary_file.exists() and self.status() in ("completed", "diverged")
+
     def history(self) -> list[dict[str, float | None]]:
         """Return one mapping per complete epoch; a cell that was not measured is None."""
         return read_rows(self.history_file)
@@ -89,6 +94,37 @@ class RunFolder(Folder):
         for path in self.checkpoints.glob("epoch-*.keras"):
             if path.name not in kept:
                 path.unlink(missing_ok=True)
+
+    def begin_from(self, earlier: "RunFolder", config: Config) -> None:
+        """Make this folder a run that goes on where a completed one ended, for more epochs.
+
+        Where the earlier run has no model, because it diverged, nothing is made.
+
+        Args:
+            earlier: a run of the same configuration but for `train.epochs`.
+            config: of this run.
+        """
+        if not earlier.model_file.exists():
+            return
+        summary = earlier.summary()
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(earlier.model_file, self.checkpoint(summary["model_epoch"]))
+        self.keep_first_loss(summary["first_batch_loss"])
+        for name in ("data_file", "history_file", "weights_path_file"):
+            if getattr(earlier, name).exists():
+                shutil.copyfile(getattr(earlier, name), getattr(self, name))
+        super().claim(config)
+
+    def keep_first_loss(self, loss: float) -> None:
+        """Write down the loss of the run's first batch, by which divergence is judged."""
+        self.checkpoints.mkdir(exist_ok=True)
+        write_atomically(self.first_loss_file, json.dumps(loss) + "\n")
+
+    def first_loss(self) -> float | None:
+        """Return the loss of the run's first batch, or None where there is none yet."""
+        return (
+            json.loads(self.first_loss_file.read_text()) if self.first_loss_file.exists() else None
+        )
 
     def drop_checkpoints(self) -> None:
         """Remove the whole checkpoint folder, once the run has ended."""

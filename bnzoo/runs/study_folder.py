@@ -62,14 +62,3 @@ class StudyFolder(Folder):
         completed = [run for run in best["runs"] if run["status"] == "completed"]
         metric = completed[0]["selection_metric"]
         return RunFolder(self.path / max(completed, key=lambda run: run["best"][metric])["folder"])
-
-
-def usable_run(path: str | Path) -> Path:
-    """Return the folder of a study's best run; any other path as it is.
-
-    Raises:
-        InputError: as `StudyFolder.best_run`.
-    """
-    folder = StudyFolder(path)
-    is_study = folder.config_file.is_file() and folder.config().compare is not None
-    return folder.best_run().path if is_study else Path(path)

@@ -80,7 +80,7 @@ def export_saved_model(
 
 
 def export_source(source: str | Path, path: str | Path, version: int | None = None) -> Path:
-    """Export a run folder, a study's best run or a `.keras` file.
+    """Export a run folder, the best run of a study or a sweep, or a `.keras` file.
 
     What the run knows of its data goes along.
 
@@ -100,7 +100,7 @@ def export_source(source: str | Path, path: str | Path, version: int | None = No
             "test": summary["test"],
         }
     if run != source:
-        metadata["run"] = run.relative_to(source).as_posix()  # which one of the study
+        metadata["run"] = run.relative_to(source).as_posix()  # which one of them
     return export_saved_model(model, path, version, metadata=metadata)
 
 

@@ -1,6 +1,5 @@
 """A study: each variant with each seed, then the numbers and the report."""
 
-import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,10 @@ import keras
 
 from bnzoo.config import Config, variant_configs
 from bnzoo.errors import InputError
-from bnzoo.loading import dtype_policy
 from bnzoo.runs import RunFolder, StudyFolder
 from bnzoo.studies.estimate import Pace, duration, measure_pace
-from bnzoo.studies.summary import has_ended, summarize
-from bnzoo.training import train
+from bnzoo.studies.summary import summarize
+from bnzoo.training import start_afresh, train
 
 
 def _say_nothing(line: str) -> None:
@@ -69,6 +67,7 @@ def compare(
             "for example, compare: {baseline: {model.placement: none}, variants: {before: "
             "{model.placement: before}}, seeds: [0, 1, 2]}."
         )
+    config = config.study()
     study = _Study(config, StudyFolder(out), announce)
     study.open(resume)
 
@@ -116,7 +115,7 @@ class _Study:
         self.folder.claim(self.config)
         described = set()
         for position, (variant, seed, resolved, run) in enumerate(self.runs, start=1):
-            if has_ended(run):
+            if run.has_ended():
                 continue
             begin_run(position, len(self.runs), f"{variant} seed {seed}")
             start_afresh()
@@ -127,7 +126,7 @@ class _Study:
         start_afresh()
 
     def _say_what_comes(self) -> None:
-        pending = [run for run in self.runs if not has_ended(run[3])]
+        pending = [run for run in self.runs if not run[3].has_ended()]
         done = len(self.runs) - len(pending)
         if done:
             self.announce(f"{done} of {len(self.runs)} runs have ended already.")
@@ -154,14 +153,3 @@ class _Study:
     @staticmethod
     def _may_stop_early(pending: list) -> bool:
         return any(resolved.train.early_stopping for _, _, resolved, _ in pending)
-
-
-def start_afresh() -> None:
-    """Let go of the models and graphs of earlier runs, which Keras would keep.
-
-    It also starts the counters of names and seeds again: the fifth run of a process is then the
-    run that it would be in a process of its own.
-    """
-    with dtype_policy(keras.config.dtype_policy()):
-        keras.backend.clear_session()
-    gc.collect()

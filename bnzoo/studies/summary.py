@@ -5,7 +5,7 @@ from typing import Any
 
 from bnzoo import environment
 from bnzoo.config import BASELINE, Config
-from bnzoo.runs import RunFolder, StudyFolder
+from bnzoo.runs import StudyFolder
 from bnzoo.studies.statistics import describe, first_epoch_reaching, paired_difference
 from bnzoo.studies.verdict import baseline_verdict, study_verdict, variant_verdict
 
@@ -45,12 +45,12 @@ def summarize(
         "status": status,
         "name": name,
         "command": command,
-        "protocol": "; or ".join(_distinct(summaries, "protocol")),
+        "protocol": protocol(summaries),
         "metric": "test accuracy",
         "baseline": BASELINE,
         "seeds": list(seeds),
         "config": config.model_dump(mode="json"),
-        **_origin(summaries),
+        **origin(summaries),
         "variants": variants,
         "verdict": study_verdict(variants, status),
     }
@@ -68,7 +68,7 @@ class _Run:
     def __init__(self, study: StudyFolder, variant: str, seed: int):
         folder = study.run(variant, seed)
         self.seed, self.place = seed, folder.path.relative_to(study.path).as_posix()
-        ended = has_ended(folder)
+        ended = folder.has_ended()
         self.summary = folder.summary() if ended else None
         self.rows = folder.history() if ended else []
         self.is_completed = ended and self.summary["status"] == "completed"
@@ -109,11 +109,6 @@ class _Run:
         return epochs and epochs * steps_per_epoch
 
 
-def has_ended(run: RunFolder) -> bool:
-    """Tell whether a run is done, by coming to its end or by diverging."""
-    return run.summary_file.exists() and run.status() in ("completed", "diverged")
-
-
 def _numbers(runs: list[_Run], baseline: list[_Run]) -> dict[str, Any]:
     entries = [run.entry() for run in runs]
     described = {
@@ -148,7 +143,7 @@ def _best_accuracy(run: _Run) -> float | None:
     return best["row"][best["metric"]]
 
 
-def _origin(summaries: list[dict]) -> dict[str, Any]:
+def origin(summaries: list[dict]) -> dict[str, Any]:
     """Return where the numbers come from: the runs' own words, as some may be made elsewhere.
 
     `origins` has every combination, when there is more than one.
@@ -160,5 +155,6 @@ def _origin(summaries: list[dict]) -> dict[str, Any]:
     return {**first, "origins": distinct} if len(distinct) > 1 else first
 
 
-def _distinct(summaries: list[dict], key: str) -> list[str]:
-    return list(dict.fromkeys(summary[key] for summary in summaries))
+def protocol(summaries: list[dict]) -> str:
+    """Return how the runs measured, in their own words."""
+    return "; or ".join(dict.fromkeys(summary["protocol"] for summary in summaries))

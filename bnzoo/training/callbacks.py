@@ -1,6 +1,5 @@
-"""What happens at the end of batches and epochs: order, divergence, records, checkpoints."""
+"""What happens at the end of batches and epochs: order, records, checkpoints."""
 
-import math
 import os
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from bnzoo.config.train import EarlyStopping, FollowedWeight
 from bnzoo.errors import InputError, nearest
 from bnzoo.files import RowFile
 from bnzoo.runs import RunFolder
+from bnzoo.training.divergence import DivergenceStop
 from bnzoo.training.selection import best_row, should_stop
 
 
@@ -28,45 +28,6 @@ class EpochOrder(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         """Set the order of the epoch that begins."""
         self._begin_epoch(epoch)
-
-
-class DivergenceStop(keras.callbacks.Callback):
-    """Stop at the first loss that is not finite, and remember where (`TerminateOnNaN` forgets).
-
-    Attributes:
-        diverged: None, or `{"epoch": e, "step": s}`: counted from 1, `step` over the whole run.
-    """
-
-    def __init__(self, steps_per_epoch: int):
-        super().__init__()
-        self.diverged: dict[str, int] | None = None
-        self._steps_per_epoch = steps_per_epoch
-        self._epoch = 0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Remember the epoch, for the count of steps."""
-        self._epoch = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Look at the running mean of the loss: once not finite, it stays so."""
-        if not math.isfinite(logs["loss"]):
-            self._stop(batch + 1)
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Look at the validation loss: the last update may have ruined the weights."""
-        if self.diverged is None and not math.isfinite(logs.get("val_loss", 0.0)):
-            self._stop(self._steps_per_epoch)
-
-    def _stop(self, step: int) -> None:
-        self._diverge(self._epoch + 1, self._epoch * self._steps_per_epoch + step)
-        self.model.stop_training = True
-
-    def stop_after_training(self, rows: list[dict]) -> None:
-        """Say that the last step of these epochs ruined the weights."""
-        self._diverge(len(rows), len(rows) * self._steps_per_epoch)
-
-    def _diverge(self, epoch: int, step: int) -> None:
-        self.diverged = {"epoch": epoch, "step": step}
 
 
 class FollowWeights(keras.callbacks.Callback):

@@ -12,14 +12,9 @@ from bnzoo.config import Config
 from bnzoo.loading import load_keras_file
 from bnzoo.models import build_model
 from bnzoo.runs import HISTORY_COLUMNS, RunFolder
-from bnzoo.training.callbacks import (
-    DivergenceStop,
-    EpochOrder,
-    FollowWeights,
-    Record,
-    save_model,
-)
+from bnzoo.training.callbacks import EpochOrder, FollowWeights, Record, save_model
 from bnzoo.training.compiling import compile_model
+from bnzoo.training.divergence import DivergenceStop
 from bnzoo.training.selection import best_row, selection_metric, should_stop
 from bnzoo.training.settings import devices, run_settings
 
@@ -34,7 +29,7 @@ def train(
     """Run a configuration to its end and return its summary.
 
     Args:
-        config: the checked configuration; a `compare` section is left aside.
+        config: the checked configuration; `compare` and `tune` sections are left aside.
         out: the run folder; made if missing.
         resume: continue the run in `out` at its last complete epoch. A run that ended is left as
             it is.
@@ -51,7 +46,7 @@ def train(
     config, folder = config.single_run(), RunFolder(out)
     if resume:
         folder.resume(config)
-        if folder.status() in ("completed", "diverged"):
+        if folder.has_ended():
             announce(f"{folder.path} has already ended: nothing to resume.")
             return folder.summary()
     else:
@@ -69,7 +64,7 @@ class _Run:
         self.splits = data.load(**config.data.model_dump(), seed=config.seed)
         self.steps_per_epoch = len(self.splits.train)
         self.epochs_done, self.model = self._model()
-        self.divergence = DivergenceStop(self.steps_per_epoch)
+        self.divergence = DivergenceStop(self.steps_per_epoch, folder)
         follow = config.train.follow_weights
         followers = [FollowWeights(self.model, follow, folder, self.epochs_done)] if follow else []
         description = self._description()
@@ -161,6 +156,7 @@ class _Run:
             "epochs": len(rows),
             "steps": len(rows) * self.steps_per_epoch,
             "diverged": self.divergence.diverged,
+            "first_batch_loss": self.divergence.first_loss,
             "final": rows[-1] if rows else None,
             "best": {"metric": metric, "row": best_row(rows, metric)},
             "test": tested,

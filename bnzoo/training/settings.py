@@ -1,5 +1,6 @@
 """The settings of Keras and TensorFlow that hold for the length of a run."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,3 +31,14 @@ def devices() -> list[str]:
     # Asked for one kind that is not there, JAX raises; so ask for all.
     found = keras.distribution.list_devices()
     return [name for name in found if name.startswith("gpu")] or found
+
+
+def start_afresh() -> None:
+    """Let go of the models and graphs of earlier runs, which Keras would keep.
+
+    It also starts the counters of names and seeds again: the fifth run of a process is then the
+    run that it would be in a process of its own.
+    """
+    with dtype_policy(keras.config.dtype_policy()):
+        keras.backend.clear_session()
+    gc.collect()

@@ -1,0 +1,181 @@
+"""`tune`: a sweep over keys of a config, alone, as chief, as worker, or with workers of its own."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bnzoo.cli.app import command
+from bnzoo.cli.options import Set, command_line
+from bnzoo.errors import InputError
+
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Folder of the sweep. Default: runs/<config name>."),
+]
+Workers = Annotated[
+    int, typer.Option("--workers", min=1, metavar="N", help="Processes that run trials.")
+]
+Wait = Annotated[
+    float,
+    typer.Option("--wait", min=1, metavar="SECONDS", help="How long a worker seeks its chief."),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Keep the runs in --out that have ended, continue the search."),
+]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Remove the sweep in --out and start it over.")
+]
+
+
+@command("tune")
+def tune(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG")],
+    out: Out = None,
+    overrides: Set = None,
+    workers: Workers = 1,
+    wait: Wait = 300.0,
+    resume: Resume = False,
+    fresh: Fresh = False,
+) -> None:
+    """Search keys of a config for the best values, and write a report.
+
+    On several machines: start the same command on each, on a shared disk, one with
+    KERASTUNER_TUNER_ID=chief and the others with names of their own, all with
+    KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT of the chief.
+    """
+    from bnzoo.config import load_config
+    from bnzoo.tuning.roles import role_of
+
+    # A study is not run here: what --set does to it is no reason to refuse.
+    checked = load_config(config, [*(overrides or []), "compare=null"]).sweep()
+    out = out or Path("runs") / config.stem
+    role = role_of()
+    if resume and fresh:
+        raise InputError("expected at most one of --resume and --fresh, got both. Leave one out.")
+    if role and workers > 1:
+        raise InputError(
+            f"expected no --workers where KERASTUNER_TUNER_ID is {role.name!r}, got --workers "
+            f"{workers}. Unset the variable, or start the workers by hand."
+        )
+
+    from bnzoo.data import check_available
+
+    check_available(checked.data.name)
+    again = command_line("tune", config, out, overrides)
+    opening = [flag for flag, is_set in (("--resume", resume), ("--fresh", fresh)) if is_set]
+    if workers > 1:
+        _run_with_workers(checked, config, out, overrides, opening, workers, wait, again)
+    elif role and not role.is_chief:
+        _work(checked, out, role, wait)
+        return
+    else:
+        _run(checked, config.stem, out, resume, fresh, role, again)
+    _report(out)
+
+
+def _run(checked, name: str, out: Path, resume: bool, fresh: bool, chief, again: str) -> None:
+    """Run a sweep in this process, or be the chief of others."""
+    from bnzoo.quiet import start_tensorflow_quietly
+
+    start_tensorflow_quietly()
+    from bnzoo.cli.interruption import Interruption
+    from bnzoo.cli.progress import SweepProgress
+    from bnzoo.cli.sweep_table import SweepTable
+    from bnzoo.runs import SweepFolder
+    from bnzoo.tuning.sweep import tune as run
+    from bnzoo.tuning.watching import Watcher
+
+    watcher = Watcher(SweepFolder(out), checked)
+    ended = sum(line.has_ended for line in watcher.lines()) if resume else 0
+    display = SweepTable(watcher) if chief else SweepProgress(checked, ended=ended)
+    watching = (
+        {"chief": chief, "look": display.look}
+        if chief
+        else {
+            "callbacks": [Interruption(), display],
+            "begin_run": display.begin_trial,
+            "end_trial": display.end_trial,
+        }
+    )
+    with display:
+        try:
+            run(checked, out, resume, fresh, announce=display.line, name=name, command=again,
+                **watching)  # fmt: skip
+        except KeyboardInterrupt:
+            _say_how_to_go_on(out, again, display.line)
+            raise
+
+
+def _work(checked, out: Path, role, wait: float) -> None:
+    """Run the trials of a chief that was started elsewhere."""
+    from bnzoo.quiet import start_tensorflow_quietly
+
+    start_tensorflow_quietly()
+    from bnzoo.cli.interruption import Interruption
+    from bnzoo.cli.progress import SweepProgress
+    from bnzoo.tuning.sweep import work
+
+    with SweepProgress(checked, is_alone=False) as progress:
+        work(
+            checked,
+            out,
+            role,
+            wait,
+            callbacks=[Interruption(), progress],
+            announce=progress.line,
+            begin_run=progress.begin_trial,
+            end_trial=progress.end_trial,
+        )
+    print("The chief has no more trials.")
+
+
+def _run_with_workers(
+    checked, config: Path, out: Path, overrides, opening: list[str], workers: int, wait, again: str
+) -> None:
+    """Start a chief and workers on this machine, and show what they do. Starts no TensorFlow."""
+    from bnzoo.cli.sweep_table import SweepTable
+    from bnzoo.runs import SweepFolder
+    from bnzoo.tuning.crew import CrewError, run_crew
+    from bnzoo.tuning.watching import Watcher
+
+    folder = SweepFolder(out)
+
+    def keep_logs(logs: Path) -> None:
+        if folder.config_file.exists():
+            shutil.copytree(logs, folder.logs, dirs_exist_ok=True)
+
+    sets = [word for text in overrides or [] for word in ("--set", text)]
+    arguments = ["tune", str(config), "--out", str(out), *sets, "--wait", str(wait)]
+    with SweepTable(Watcher(folder, checked)) as table:
+        table.line(f"Starting a chief and {workers} workers ...")
+        try:
+            run_crew(workers, arguments, opening, keep_logs, table.line, table.look, wait)
+        except KeyboardInterrupt:
+            _say_how_to_go_on(out, again, table.line)
+            raise
+        except CrewError as error:
+            table.line(f"bnzoo tune: {error}")
+            _say_how_to_go_on(out, again, table.line)
+            raise typer.Exit(1) from None
+
+
+def _say_how_to_go_on(out: Path, again: str, say) -> None:
+    from bnzoo.runs import SweepFolder
+
+    if SweepFolder(out).config_file.exists():
+        say(f"Stopped. Continue with: {again} --resume")
+
+
+def _report(out: Path) -> None:
+    from bnzoo.runs import SweepFolder
+
+    folder = SweepFolder(out)
+    summary = folder.summary()
+    print(summary["verdict"])
+    print(f"  report         {folder.report_file}")
+    if summary["best"]:
+        print(f"  best           bnzoo train {folder.best_file}")
+        print(f"  next           bnzoo export {out} --out served/{out.name}")

@@ -1,0 +1,169 @@
+"""What can be wrong with a search space besides its own section: found before anything is run."""
+
+from typing import Any
+
+from bnzoo.config.problems import check
+from bnzoo.config.space import (
+    FIXED,
+    Dimension,
+    Values,
+    combinations,
+    search_space,
+)
+from bnzoo.config.space_size import count_combinations, hyperband_starts
+from bnzoo.config.train import Train
+from bnzoo.config.tune import Range, Tune
+from bnzoo.config.variants import resolve
+from bnzoo.errors import InputError, nearest
+
+MOST_TRIED = 500  # combinations that are checked; of a larger space, each value alone
+MOST_COUNTED = 100_000
+
+
+def space_problems(tree: dict, source: str, known: list[str]) -> list[str]:
+    """Return every problem that a sweep has and the configuration itself has not.
+
+    Args:
+        tree: the configuration as a plain mapping.
+        source: what to call it in messages.
+        known: the problems of the configuration itself, as texts.
+    """
+    tune = _readable(tree.get("tune"))
+    if tune is None:
+        return []
+    problems = _condition_problems(tune)
+    if not problems:
+        base = {key: value for key, value in tree.items() if key not in ("compare", "tune")}
+        space = search_space(base, tune)
+        known = [problem.removeprefix(f"{source}: ") for problem in known]
+        problems = _value_problems(base, space, known)
+        problems += _size_problems(tune, space, base)
+    return [f"{source}: {problem}" for problem in problems]
+
+
+def _readable(section: Any) -> Tune | None:
+    """Return the section, or None if it has problems of its own, which are reported as such."""
+    try:
+        return check(Tune, section, "") if isinstance(section, dict) else None
+    except InputError:
+        return None
+
+
+def _condition_problems(tune: Tune) -> list[str]:
+    problems = []
+    for path, parents in tune.conditions.items():
+        where = f"tune.conditions.{path}"
+        problems += _unknown(path, tune, where)
+        for parent, allowed in parents.items():
+            problems += _unknown(parent, tune, where)
+            searched = tune.space.get(parent)
+            if isinstance(searched, Range):
+                problems.append(
+                    f"{where}: expected conditions on lists, got one on {parent!r}, which is a "
+                    "range. Give it as a list of values."
+                )
+            elif searched is not None:
+                never = [value for value in allowed if value not in searched]
+                problems += [
+                    f"{where}: expected values that {parent} has, {_listed(searched)}, got "
+                    f"{value!r}. It would never be met."
+                    for value in never
+                ]
+    return problems or _circles(tune)
+
+
+def _unknown(path: str, tune: Tune, where: str) -> list[str]:
+    if path in tune.space:
+        return []
+    hint = nearest(path, tune.space) or f"There are {', '.join(tune.space)}."
+    return [f"{where}: expected paths of tune.space, got {path!r}. {hint}"]
+
+
+def _circles(tune: Tune) -> list[str]:
+    met = {path for path in tune.space if not tune.conditions.get(path)}
+    while more := {p for p in tune.space if p not in met and set(tune.conditions[p]) <= met}:
+        met |= more
+    left = [path for path in tune.space if path not in met]
+    if not left:
+        return []
+    return [
+        f"tune.conditions: expected no circle, got {' and '.join(left)}, each of which waits for "
+        "another. Remove one of the conditions."
+    ]
+
+
+def _value_problems(base: dict, space: list[Dimension], known: list[str]) -> list[str]:
+    """Name what would stop a trial, once each."""
+    problems: dict[str, None] = {}
+    for values in _to_try(space):
+        try:
+            resolve(base, values, "tune.space", FIXED)
+        except InputError as error:
+            lines = (line for line in str(error).splitlines())
+            problems |= {line: None for line in lines if line.split(": ", 1)[1] not in known}
+    return list(problems)
+
+
+def _to_try(space: list[Dimension]) -> list[Values]:
+    """Return all combinations; of a large space, for each value the first one that has it."""
+    ends = [
+        Dimension(one.path, (one.values[0], one.values[-1]), one.conditions)
+        if one.is_range
+        else one
+        for one in space
+    ]
+    if count_combinations(ends, MOST_TRIED) <= MOST_TRIED:
+        return list(combinations(ends))
+    found = []
+    for place, one in enumerate(ends):
+        before = [
+            Dimension(other.path, (one.conditions.get(other.path, other.values)[0],), {})
+            for other in ends[:place]
+        ]
+        found += combinations([*before, one])
+    return found
+
+
+def _size_problems(tune: Tune, space: list[Dimension], base: dict) -> list[str]:
+    if tune.algorithm == "grid":
+        return _grid_problems(tune, space)
+    if tune.algorithm == "hyperband":
+        return _hyperband_problems(space, base)
+    return []
+
+
+def _grid_problems(tune: Tune, space: list[Dimension]) -> list[str]:
+    problems = [
+        f"tune.space.{one.path}: expected steps, as a grid tries every value, got a range without. "
+        "Add, for example, steps: 7."
+        for one in space
+        if one.is_range
+    ]
+    if problems or tune.max_trials is None:
+        return problems
+    count = count_combinations(space, MOST_COUNTED)
+    if count <= tune.max_trials:
+        return []
+    shown = f"{count:,}" if count <= MOST_COUNTED else f"more than {MOST_COUNTED:,}"
+    return [
+        f"tune.max_trials: expected at least the {shown} combinations of the grid, got "
+        f"{tune.max_trials}. Raise it, search fewer values, or set algorithm: random."
+    ]
+
+
+def _hyperband_problems(space: list[Dimension], base: dict) -> list[str]:
+    section = base.get("train")
+    epochs = section.get("epochs") if isinstance(section, dict) else None
+    epochs = epochs if isinstance(epochs, int) else Train().epochs
+    needed = hyperband_starts(epochs)
+    count = count_combinations(space, needed)
+    if count >= needed:
+        return []
+    return [
+        f"tune.space: expected at least {needed} combinations, which hyperband starts with for "
+        f"train.epochs: {epochs}, got {count}. Search more values, or set algorithm: grid."
+    ]
+
+
+def _listed(values: tuple) -> str:
+    return ", ".join(map(str, values))

@@ -1,0 +1,190 @@
+"""The folder of a sweep: the only file that knows what lies where in it."""
+
+import itertools
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bnzoo.config import Config, differences
+from bnzoo.errors import InputError
+from bnzoo.files import make_writable_folder, write_atomically
+from bnzoo.runs.folder import Folder
+from bnzoo.runs.run_folder import RunFolder
+
+Origin = dict[str, dict[str, Any]]
+
+
+class SweepFolder(Folder):
+    """Reads and writes one sweep.
+
+    `config.yaml` (resolved, with its `tune` section), `origin.json` (the data and the versions that
+    it began with), `runs/<values>/seed-<n>/` (ordinary run folders), `oracle.json` (what the search
+    knows), `trials.csv`, `summary.json`, `best.yaml`, `report.html`, `figures/`, and `logs/` with
+    what chief and workers said.
+    """
+
+    kind, command = "sweep", "tune"
+
+    def __init__(self, path: str | Path):
+        super().__init__(path)
+        self.runs = self.path / "runs"
+        self.origin_file = self.path / "origin.json"
+        self.oracle_file = self.path / "oracle.json"
+        self.trials_file = self.path / "trials.csv"
+        self.best_file = self.path / "best.yaml"
+        self.report_file = self.path / "report.html"
+        self.figures = self.path / "figures"
+        self.logs = self.path / "logs"
+
+    def run(self, name: str, seed: int) -> RunFolder:
+        """Return the folder of the run of one combination of values with one seed."""
+        return RunFolder(self.runs / name / f"seed-{seed}")
+
+    # --- opening ---------------------------------------------------------------------------------
+
+    def check_new(self, config: Config, origin: Callable[[], Origin]) -> None:
+        """Check that a new sweep can be written here; `claim` then does.
+
+        Args:
+            config: of the sweep.
+            origin: returns the data and the versions of now; asked where a sweep is here already.
+
+        Raises:
+            InputError: the folder cannot be used, or holds a sweep: then what differs is named.
+        """
+        if not self.config_file.exists():
+            self.start(config)
+            return
+        changed = self._changed(config, origin)
+        if changed:
+            raise InputError(
+                f"{self.path}: holds a sweep of another space, data or version. What differs:\n"
+                + "\n".join(f"  {line}" for line in changed)
+                + "\nAdd --fresh to start over, or choose another folder with --out."
+            )
+        raise InputError(
+            f"{self.path}: already holds a sweep of this config ({self.status() or 'not finished'})"
+            ". Add --resume to continue it or --fresh to start over, or choose another folder with "
+            "--out."
+        )
+
+    def check_resumed(self, config: Config, origin: Callable[[], Origin]) -> None:
+        """Check that the sweep here can be continued.
+
+        Raises:
+            InputError: there is none, or it is of another space, data or version.
+        """
+        if not self.config_file.exists():
+            self.resume(config)  # which says that there is nothing
+        changed = self._changed(config, origin)
+        if changed:
+            raise InputError(
+                f"{self.path}: this sweep cannot be continued, as its results would not compare. "
+                "What differs:\n" + "\n".join(f"  {line}" for line in changed) + "\nGo back to "
+                "what it holds, add --fresh to start over, or choose another folder with --out."
+            )
+
+    def check_shared(self, config: Config, origin: Callable[[], Origin]) -> None:
+        """Check that a worker has the same sweep before it as its chief.
+
+        Raises:
+            InputError: the chief's folder is not here, or its sweep is another.
+        """
+        if not self.config_file.exists():
+            raise InputError(
+                f"{self.path}: expected the folder of the chief's sweep, found none. Chief and "
+                "workers write into one folder: name it with --out, on a disk that they share."
+            )
+        changed = self._changed(config, origin)
+        if changed:
+            raise InputError(
+                f"{self.path}: expected the sweep of the chief, got another. What differs:\n"
+                + "\n".join(f"  {line}" for line in changed)
+                + "\nStart the worker with the same command, data and versions as the chief."
+            )
+
+    def _changed(self, config: Config, origin: Callable[[], Origin]) -> list[str]:
+        self._refuse_other_kind()
+        found = self.config()
+        changed = differences(found, config)
+        paths, wanted = list(found.tune.space), list(config.tune.space)
+        if not changed and paths != wanted:  # it decides the order of trials, and their names
+            changed = [f"tune.space: {', '.join(paths)} there, {', '.join(wanted)} here"]
+        if changed or not self.origin_file.exists():
+            return changed
+        before, now = json.loads(self.origin_file.read_text()), origin()
+        return [
+            f"{part}.{key}: {before[part].get(key)} there, {now[part].get(key)} here"
+            for part in now
+            for key in {**before[part], **now[part]}
+            if before[part].get(key) != now[part].get(key)
+        ]
+
+    def clear(self) -> None:
+        """Remove the sweep that is here, and nothing else.
+
+        Raises:
+            InputError: the folder holds something else.
+        """
+        if not self.config_file.exists():
+            return
+        self._refuse_other_kind()
+        for folder in (self.runs, self.figures, self.logs):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (
+            self.oracle_file,
+            self.origin_file,
+            self.trials_file,
+            self.best_file,
+            self.report_file,
+            self.summary_file,
+            self.config_file,  # last: a sweep that is half removed is still a sweep
+        ):
+            file.unlink(missing_ok=True)
+
+    def claim(self, config: Config, origin: Origin) -> None:
+        """Write configuration and origin: from now on the folder is this sweep's."""
+        make_writable_folder(self.path)
+        write_atomically(self.origin_file, json.dumps(origin, indent=2) + "\n")
+        super().claim(config)
+
+    def corrupt_oracle(self, error: Exception) -> InputError:
+        """Rename a corrupt `oracle.json`, so that it is neither lost nor read again.
+
+        Args:
+            error: what came of reading it.
+
+        Returns:
+            The error that says so.
+        """
+        names = (self.path / f"oracle.json.corrupt-{number}" for number in itertools.count(1))
+        kept = next(name for name in names if not name.exists())
+        self.oracle_file.rename(kept)
+        return InputError(
+            f"{self.oracle_file}: expected the state of a search, got a corrupt file "
+            f"({type(error).__name__}: {error}). It is kept as {kept.name}. Add --resume to build "
+            "the state again from the runs, which are not repeated, or --fresh to start over."
+        )
+
+    # --- the best --------------------------------------------------------------------------------
+
+    def best_run(self) -> RunFolder:
+        """Return the run to use of a completed sweep: the best one of its best trial.
+
+        Raises:
+            InputError: the sweep is not completed, or each of its runs diverged.
+        """
+        summary = self.summary()
+        if summary["status"] != "completed":
+            raise InputError(
+                f"{self.path}: expected a completed sweep, got one that is {summary['status']}. "
+                f"Finish it with `bnzoo tune CONFIG --out {self.path} --resume`."
+            )
+        if summary["best"] is None:
+            raise InputError(
+                f"{self.path}: expected a run with usable weights, and every run diverged. "
+                "Search lower learning rates."
+            )
+        return RunFolder(self.path / summary["best"]["folder"])

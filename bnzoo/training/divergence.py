@@ -1,0 +1,68 @@
+"""When a run is given up: its loss is no longer finite, or far beyond that of its first batch."""
+
+import math
+
+import keras
+
+from bnzoo.runs import RunFolder
+
+TIMES_THE_FIRST = 1e3
+"""A batch's loss above this times the first batch's is divergence: training will not recover."""
+
+
+class DivergenceStop(keras.callbacks.Callback):
+    """Stop at the first loss that shows divergence, and remember where (`TerminateOnNaN` forgets).
+
+    Args:
+        steps_per_epoch: batches in one epoch.
+        folder: the run folder, where a resumed run finds the loss of the first batch.
+
+    Attributes:
+        diverged: None, or `{"epoch": e, "step": s}`: counted from 1, `step` over the whole run. A
+            loss that is finite stands beside them, with the first batch's: `loss`, `first_loss`.
+        first_loss: of the run's first batch, once known.
+    """
+
+    def __init__(self, steps_per_epoch: int, folder: RunFolder):
+        super().__init__()
+        self.diverged: dict[str, float] | None = None
+        self.first_loss = folder.first_loss()
+        self._steps_per_epoch, self._folder = steps_per_epoch, folder
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Remember the epoch, for the count of steps."""
+        self._epoch, self._total = epoch, 0.0
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Look at the loss of this batch; Keras gives the mean over the epoch so far."""
+        mean = float(logs["loss"])
+        # All batches but the last of an epoch have one size, so means tell the single loss. With
+        # a smaller last batch it is off by the ratio of the sizes, on the side of going on.
+        total = mean * (batch + 1)
+        loss, self._total = total - self._total, total
+        if not math.isfinite(mean):
+            self._stop(batch + 1, None)
+        elif batch == 0 and self._epoch == 0:
+            self.first_loss = loss
+            self._folder.keep_first_loss(self.first_loss)
+        elif self.first_loss is not None and loss > TIMES_THE_FIRST * self.first_loss:
+            self._stop(batch + 1, loss)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Look at the validation loss: the last update may have ruined the weights."""
+        if self.diverged is None and not math.isfinite(logs.get("val_loss", 0.0)):
+            self._stop(self._steps_per_epoch, None)
+
+    def _stop(self, step: int, loss: float | None) -> None:
+        self._diverge(self._epoch + 1, self._epoch * self._steps_per_epoch + step, loss)
+        self.model.stop_training = True
+
+    def stop_after_training(self, rows: list[dict]) -> None:
+        """Say that the last step of these epochs ruined the weights."""
+        self._diverge(len(rows), len(rows) * self._steps_per_epoch, None)
+
+    def _diverge(self, epoch: int, step: int, loss: float | None) -> None:
+        self.diverged = {"epoch": epoch, "step": step}
+        if loss is not None:
+            self.diverged |= {"loss": loss, "first_loss": self.first_loss}

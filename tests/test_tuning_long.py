@@ -1,0 +1,127 @@
+"""Sweeps that are killed and go on, that do not grow, and that cost nothing: slow."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from sweeps import PLACEMENT, RATE, TREE, make_config, rows, sweep
+
+from bnzoo import config, runs
+from bnzoo.training import start_afresh, train
+from bnzoo.tuning.trial import read_trials
+
+pytestmark = pytest.mark.slow
+LONG = 600
+
+SEARCHES = {
+    "grid": {"space": {RATE: [0.01, 0.5, 1.0], PLACEMENT: ["none", "before"]}},
+    "random": {
+        "algorithm": "random",
+        "max_trials": 5,
+        "space": {
+            RATE: {"min": 1e-3, "max": 1.0, "scale": "log"},
+            PLACEMENT: ["none", "before"],
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("search", SEARCHES)
+def test_a_sweep_whose_chief_is_killed_in_mid_trial_ends_as_an_undisturbed_one(
+    tmp_path, search, workers
+):
+    """Alone, the one process is chief and worker in one."""
+    checked = make_config(train={"epochs": 5}, **SEARCHES[search])
+    path = tmp_path / "sweep.yaml"
+    tree = {**TREE, "train": {**TREE["train"], "epochs": 5}}
+    tree["tune"] = {**TREE["tune"], **SEARCHES[search]}
+    path.write_text(yaml.safe_dump(tree, sort_keys=False))
+    folder = runs.SweepFolder(tmp_path / "killed")
+    command = [sys.executable, "-m", "bnzoo", "tune", path, "--out", folder.path]
+    command += ["--workers", str(workers)] if workers > 1 else []
+
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + LONG
+
+    def in_mid_trial():
+        states = read_trials(folder, checked)
+        under_way = [state for state in states if state.status == "RUNNING"]
+        return len(states) > 2 and any(
+            folder.run(state.trial.name, 0).checkpoints.exists() for state in under_way
+        )
+
+    while not in_mid_trial():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    killed = process.pid if workers == 1 else _chief_of(process.pid)
+    os.kill(killed, signal.SIGKILL)
+    assert process.wait(LONG) == (-signal.SIGKILL if workers == 1 else 1)
+    states = read_trials(folder, checked)
+    assert any(state.status == "RUNNING" for state in states)
+    assert not folder.best_file.exists()
+
+    subprocess.run([*command, "--resume"], check=True, stdout=subprocess.DEVNULL, timeout=LONG)
+    whole = runs.SweepFolder(tmp_path / "whole")
+    sweep(checked, whole.path)
+    assert rows(folder) == rows(whole)
+    assert folder.summary()["verdict"] == whole.summary()["verdict"]
+    assert folder.report_file.exists()
+
+
+def _chief_of(parent):
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=True
+    ).stdout
+    for pid in listed.split():
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            if b"KERASTUNER_TUNER_ID=chief" in file.read():
+                return int(pid)
+    raise AssertionError("there is no chief")
+
+
+SMALL = {
+    "space": {RATE: [0.01 * number for number in range(1, 16)], PLACEMENT: ["none", "before"]},
+    "train": {"deterministic": False, "epochs": 2},
+}
+
+
+def _megabytes():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads /proc")
+def test_memory_after_30_small_trials_is_within_100_mb_of_after_3(tmp_path):
+    found = []
+    sweep(make_config(**SMALL), tmp_path, end_trial=lambda *ended: found.append(_megabytes()))
+    assert len(found) == 30
+    assert found[29] - found[2] < 100, found
+
+
+def test_a_sweep_takes_at_most_5_percent_longer_than_its_runs(tmp_path):
+    """In turn in one process; the first of each compiles what later ones share."""
+    checked = make_config(
+        space={RATE: [0.01, 0.02, 0.03, 0.04]}, train={"deterministic": False, "epochs": 20}
+    )
+
+    def time_of(function):
+        started = time.process_time()  # of the processor: other work does not disturb it
+        function()
+        return time.process_time() - started
+
+    def only_runs(out):
+        for values in config.combinations(config.space_of(checked)):
+            start_afresh()
+            train(config.trial_config(checked, values, 0), out / config.values_name(values))
+
+    sweeps, alone = [], []
+    for number in range(4):
+        sweeps.append(time_of(lambda out=tmp_path / f"sweep-{number}": sweep(checked, out)))
+        alone.append(time_of(lambda out=tmp_path / f"runs-{number}": only_runs(out)))
+    assert min(sweeps) < 1.05 * min(alone), (sweeps, alone)
