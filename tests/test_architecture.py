@@ -8,7 +8,7 @@ import pytest
 import bnzoo
 
 PACKAGE = Path(bnzoo.__file__).parent
-ROOMS = ("config", "data", "layers", "models", "ops", "serving", "training", "cli")
+ROOMS = ("config", "data", "layers", "models", "ops", "serving", "surgery", "training", "cli")
 
 # What each room may import of bnzoo, besides itself and `errors`.
 MAY_IMPORT = {
@@ -35,7 +35,8 @@ MAY_IMPORT = {
         "runs",
         "training",
     },
-    "serving": {"config", "data", "environment", "files", "loading", "runs"},
+    "surgery": {"layers", "ops"},
+    "serving": {"config", "data", "environment", "files", "loading", "runs", "surgery"},
     "cli": {
         "config",
         "data",
@@ -58,6 +59,7 @@ WITHOUT_TENSORFLOW_AT_IMPORT = (
     "quiet",
     "training",
     "studies",
+    "surgery",
     "cli",
 )
 

@@ -13,12 +13,13 @@ from keras import ops
 
 import bnzoo.layers
 import bnzoo.ops
+import bnzoo.surgery
 from bnzoo.layers import BatchNormalization
 from bnzoo.ops.gradient import batch_norm_backward, batch_norm_forward
 
 MODULES = [
     module.name
-    for package in (bnzoo.ops, bnzoo.layers)
+    for package in (bnzoo.ops, bnzoo.layers, bnzoo.surgery)
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
 ]
 
