@@ -18,9 +18,10 @@ _HOMES = {
     "BatchNormalization": "bnzoo.layers",
     "InputError": "bnzoo.errors",
     "export_saved_model": "bnzoo.serving",
+    "fold_batch_norm": "bnzoo.surgery",
     "load_model": "bnzoo.loading",
 }
-_ROOMS = ("config", "data", "layers", "models", "ops", "serving", "studies", "training")
+_ROOMS = ("config", "data", "layers", "models", "ops", "serving", "studies", "surgery", "training")
 
 __all__ = ["__version__", *_HOMES, *_ROOMS]
 

@@ -8,7 +8,7 @@ import pytest
 import bnzoo
 
 PACKAGE = Path(bnzoo.__file__).parent
-ROOMS = ("config", "data", "layers", "models", "ops", "serving", "training", "cli")
+ROOMS = ("config", "data", "layers", "models", "ops", "serving", "surgery", "training", "cli")
 
 # What each room may import of bnzoo, besides itself and `errors`.
 MAY_IMPORT = {
@@ -45,7 +45,8 @@ MAY_IMPORT = {
         "studies",
         "training",
     },
-    "serving": {"config", "data", "environment", "files", "loading", "runs"},
+    "surgery": {"layers", "ops"},
+    "serving": {"config", "data", "environment", "files", "loading", "runs", "surgery"},
     "cli": {
         "config",
         "data",
@@ -70,6 +71,7 @@ WITHOUT_TENSORFLOW_AT_IMPORT = (
     "training",
     "studies",
     "tuning",
+    "surgery",
     "cli",
 )
 

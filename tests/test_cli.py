@@ -47,6 +47,8 @@ def test_help_and_listings_import_no_tensorflow():
         ["--help"],
         ["train", "--help"],
         ["compare", "--help"],
+        ["predict", "--help"],
+        ["serve", "--help"],
         ["--version"],
         ["models"],
         ["datasets"],

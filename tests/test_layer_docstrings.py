@@ -13,13 +13,14 @@ from keras import ops
 
 import bnzoo.layers
 import bnzoo.ops
+import bnzoo.surgery
 from bnzoo.layers import BatchNormalization
 from bnzoo.ops import formula
 from bnzoo.ops.views import Whole
 
 MODULES = [
     module.name
-    for package in (bnzoo.ops, bnzoo.layers)
+    for package in (bnzoo.ops, bnzoo.layers, bnzoo.surgery)
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
 ]
 

@@ -7,7 +7,11 @@ import sys
 import keras
 import numpy as np
 import pytest
+import serving_exports as exports
 import tensorflow as tf
+from cases import MODELS
+from serving_exports import hostile_shapes, signature
+from tensorflow.core.protobuf import saved_model_pb2
 
 from bnzoo import config, export_saved_model, models
 from bnzoo.errors import InputError
@@ -29,15 +33,7 @@ def exported(model, tmp_path_factory):
 def in_this_process(monkeypatch):
     """Check parity in this process; a new one each time, as users have it, takes seconds."""
 
-    def ask(export, batches):
-        answers = [signature(export)(inputs=batch) for batch in batches]
-        return [{name: value.numpy() for name, value in answer.items()} for answer in answers]
-
-    monkeypatch.setattr(parity, "_ask_new_process", ask)
-
-
-def signature(folder):
-    return tf.saved_model.load(str(folder)).signatures["serving_default"]
+    exports.compare_in_this_process(monkeypatch)
 
 
 def test_the_signature_names_its_input_and_outputs_and_leaves_the_batch_open(exported):
@@ -84,16 +80,28 @@ print("alive")
     assert done.stdout.strip() == "alive", done.stderr[-2000:]
 
 
-def test_a_bad_row_spoils_no_other_row(exported):
-    images = np.ones((3, 8, 8, 1), "float32")
-    images[1] = np.nan
-    logits = signature(exported)(inputs=images)["logits"].numpy()
-    assert np.isfinite(logits[[0, 2]]).all()
+@pytest.mark.parametrize("placement", ["none", "before", "after"])
+@pytest.mark.parametrize("place", ["first", "last", "one", "all"])
+def test_nan_in_gives_nan_out_for_that_row_only(placement, place, tmp_path, in_this_process):
+    """ReLU and max-pooling on the CPU drop a NaN: without the check the answer looks normal."""
+    model = models.build("one_conv", placement, input_shape=(8, 8, 1), filters=[4])
+    images = np.random.default_rng(0).random((3, 8, 8, 1), dtype="float32")
+    clean = images.copy()
+    where = {"first": (0, 0), "last": (7, 7), "one": (3, 4), "all": (slice(None),)}[place]
+    images[1][where] = np.nan
+    answer = signature(export_saved_model(model, tmp_path))(inputs=images)
+    expected = model(clean, training=False).numpy()
+    np.testing.assert_allclose(answer["logits"].numpy()[[0, 2]], expected[[0, 2]], rtol=1e-5)
+    for name in ("logits", "probabilities"):
+        assert np.isnan(answer[name].numpy()[1]).all()
+    assert answer["class_id"].numpy()[1] == -1
+    assert list(answer["class_id"].numpy()[[0, 2]]) == list(expected[[0, 2]].argmax(-1))
 
 
 def test_metadata_says_what_it_is_and_how_exact(exported):
-    facts = json.loads((exported / "bnzoo.json").read_text())
+    facts = exports.facts(exported)
     assert facts["input_shape"] == [8, 8, 1]
+    assert facts["parity"]["batch_sizes"] == [1, 7, 128]
     assert facts["parity"]["largest_relative_difference"] <= facts["parity"]["allowed"] == 1e-4
     assert facts["versions"]["tensorflow"] == tf.__version__
 
@@ -154,12 +162,92 @@ def test_a_number_taken_meanwhile_is_skipped(tmp_path):
     assert layout.publish(tmp_path, None, write) == tmp_path / "2"
 
 
+def graph_of(folder):
+    """Return the operations in the functions of a SavedModel."""
+    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    functions = saved.meta_graphs[0].graph_def.library.function
+    return {node.op for function in functions for node in function.node_def}
+
+
+def variables_in(folder):
+    names = tf.train.list_variables(str(folder / "variables" / "variables"))
+    return [name for name, _ in names if "CHECKPOINTABLE" not in name]
+
+
 @pytest.mark.parametrize("placement", ["none", "before", "after"])
-@pytest.mark.parametrize("name", models.list_models())
-def test_every_model_exports_and_agrees(name, placement, tmp_path, in_this_process):
-    folder = export_saved_model(models.build(name, placement), tmp_path)
-    facts = json.loads((folder / "bnzoo.json").read_text())
-    assert facts["parity"]["largest_relative_difference"] <= 1e-4
+@pytest.mark.parametrize(("name", "params"), MODELS)
+def test_every_model_exports_agrees_and_has_no_batch_norm_left(
+    name, params, placement, tmp_path, in_this_process
+):
+    model = models.build(name, placement, **params)
+    folder = export_saved_model(model, tmp_path)
+    assert exports.facts(folder)["parity"]["largest_relative_difference"] <= 1e-4
+    assert exports.facts(folder)["folded"] == (placement != "none")
+    found = graph_of(folder)
+    assert {"MatMul", "Conv2D"} & found, "the graph was not found"
+    assert not [op for op in found if op == "Rsqrt" or "BatchNorm" in op]
+    used = signature(folder).variables
+    assert len(variables_in(folder)) == len(used)
+
+
+HOSTILE = """
+import json, sys
+import tensorflow as tf
+for folder, shapes in json.loads(sys.argv[1]):
+    serve = tf.saved_model.load(folder).signatures["serving_default"]
+    for shape in shapes:
+        try:
+            serve(inputs=tf.zeros(shape))
+        except tf.errors.InvalidArgumentError:
+            pass
+        else:
+            raise SystemExit(f"{folder}: {shape} was accepted")
+    (spec,) = serve.structured_input_signature[1].values()
+    whole = [size or 5 for size in spec.shape[1:]]
+    try:
+        assert all(len(value) == 0 for value in serve(inputs=tf.zeros([0, *whole])).values())
+    except tf.errors.InvalidArgumentError:
+        pass
+    assert all(len(value) == 2 for value in serve(inputs=tf.zeros([2, *whole])).values())
+print("alive")
+"""
+
+
+def test_every_model_and_placement_survives_every_hostile_shape(tmp_path, in_this_process):
+    """In a process of its own: what is tested is that it does not die."""
+    asked = []
+    for number, (name, params) in enumerate(MODELS):
+        for placement in ("none", "before", "after"):
+            model = models.build(name, placement, **params)
+            folder = export_saved_model(model, tmp_path / f"{number}_{placement}")
+            asked.append((str(folder), hostile_shapes(list(model.input_shape))))
+    command = [sys.executable, "-c", HOSTILE, json.dumps(asked)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.strip() == "alive", done.stderr[-2000:]
+
+
+def test_without_folding_the_layers_stay(tmp_path, in_this_process):
+    folder = export_saved_model(exports.small_classifier(), tmp_path, fold=False)
+    assert exports.facts(folder)["folded"] is False
+    assert "Rsqrt" in graph_of(folder)
+
+
+def test_what_only_training_needs_stays_behind(tmp_path, in_this_process):
+    """A dropout layer has a variable, the state of its random numbers."""
+    stack = [keras.layers.Dense(4), keras.layers.Dropout(0.5), keras.layers.Dense(3)]
+    folder = export_saved_model(small_model(*stack, loss=LOGITS_LOSS), tmp_path)
+    assert len(variables_in(folder)) == 4
+
+
+def test_mixed_precision_stays_within_one_percent(tmp_path, in_this_process):
+    for policy in ("mixed_float16", "mixed_bfloat16"):
+        keras.config.set_dtype_policy(policy)
+        try:
+            model = exports.small_classifier()
+        finally:
+            keras.config.set_dtype_policy("float32")
+        parity_found = exports.facts(export_saved_model(model, tmp_path))["parity"]
+        assert parity_found["largest_relative_difference"] <= parity_found["allowed"] == 1e-2
 
 
 def test_a_model_that_ends_in_a_softmax_answers_probabilities(tmp_path):

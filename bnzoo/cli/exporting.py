@@ -21,9 +21,12 @@ def export(
         int | None,
         typer.Option("--version", metavar="N", help="Version number. Default: the next free one."),
     ] = None,
+    no_fold: Annotated[
+        bool,
+        typer.Option("--no-fold", help="Keep batch normalization as layers of its own."),
+    ] = False,
 ) -> None:
     """Write a SavedModel, load it in a new process and compare it with the model."""
-    import json
     import os
 
     # Leaves room on a GPU for the process that checks the export.
@@ -32,10 +35,10 @@ def export(
 
     start_tensorflow_quietly()
     from bnzoo.serving import export_source
-    from bnzoo.serving.export import METADATA_FILE
+    from bnzoo.serving.prediction import read_facts
 
-    folder = export_source(source, out, version)
-    facts = json.loads((folder / METADATA_FILE).read_text())
+    folder = export_source(source, out, version, fold=not no_fold)
+    facts = read_facts(folder)
     parity = facts["parity"]
     difference, allowed = parity["largest_relative_difference"], parity["allowed"]
     print(f"Exported to {folder}")
@@ -45,3 +48,4 @@ def export(
         "  reloaded in a new process: answers differ by at most "
         f"{difference:.1e} of the largest (allowed {allowed:g})"
     )
+    print(f"  compared on {parity['inputs']}; signatures: {', '.join(facts['signatures'])}")

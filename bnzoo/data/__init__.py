@@ -1,5 +1,6 @@
 """Data sets as batches that `model.fit` accepts. Importing this loads no TensorFlow."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnzoo.config.data import DATASETS, split_name
@@ -7,7 +8,7 @@ from bnzoo.config.data import DATASETS, split_name
 if TYPE_CHECKING:
     from bnzoo.data.splits import Splits
 
-__all__ = ["Splits", "check_available", "list_datasets", "load"]
+__all__ = ["Splits", "check_available", "is_in_place", "list_datasets", "load"]
 
 
 def load(name: str, *, seed: int = 0, **params: Any) -> "Splits":
@@ -51,6 +52,16 @@ def check_available(name: str) -> None:
         from bnzoo.data import preparation
 
         preparation.check_available(rest or kind)
+
+
+def is_in_place(name: str) -> bool:
+    """Tell whether loading a data set needs no download; False also for names without files."""
+    kind, rest = split_name(name)
+    if kind in ("digits", "folder", "npz"):
+        return kind == "digits" or Path(rest).expanduser().exists()
+    from bnzoo.data import preparation
+
+    return preparation.is_prepared(rest or kind)
 
 
 def list_datasets() -> dict[str, str]:

@@ -44,6 +44,11 @@ def check_available(name: str) -> None:
         _check_can_be_prepared(name)
 
 
+def is_prepared(name: str) -> bool:
+    """Tell whether the files of a data set are in place."""
+    return _find(name) is not None
+
+
 def _find(name: str) -> tfds.core.DatasetBuilder | None:
     for folder in tfds_dirs():
         try:

@@ -1,6 +1,6 @@
 """What a served model answers: one checked input, named outputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -85,25 +85,68 @@ def serving_function(model: keras.Model, kind: str) -> Callable[[tf.Tensor], dic
     TensorFlow's kernels abort the whole process on a tensor of a rank that the graph promised
     could not come; `tf.ensure_shape` turns that into `InvalidArgumentError`.
 
+    A row of the batch with a NaN in it answers NaN. ReLU and pooling on the CPU drop a NaN, and the
+    answer would look like any other.
+
     Args:
         model: with one input and one output.
         kind: of its output, see `output_kind`.
 
     Returns:
         A function of one tensor. For logits it answers `logits` and `probabilities`, float32 of
-        shape (batch, classes), and `class_id`, int32 of shape (batch,); for probabilities the same
-        without `logits`; otherwise `outputs`.
+        shape (batch, classes), and `class_id`, int32 of shape (batch,), -1 for a row with a NaN in
+        it; for probabilities the same without `logits`; otherwise `outputs`.
     """
     spec = input_spec(model)
 
     def serve(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = model(tf.ensure_shape(inputs, spec.shape), training=False)
+        inputs = checked(inputs, spec.shape)
+        spoiled = _has_nan(inputs)
+        outputs = _spoil(model(inputs, training=False), spoiled)
         if kind == "outputs":
             return {"outputs": outputs}
         scores = tf.cast(outputs, tf.float32)
-        answer = {"class_id": tf.argmax(scores, axis=-1, output_type=tf.int32)}
+        class_id = tf.argmax(scores, axis=-1, output_type=tf.int32)
+        answer = {"class_id": class_id if spoiled is None else tf.where(spoiled, -1, class_id)}
         if kind == "probabilities":
             return {"probabilities": scores, **answer}
         return {"logits": scores, "probabilities": tf.nn.softmax(scores), **answer}
 
     return serve
+
+
+def name_classes(answer: dict[str, tf.Tensor], names: Sequence[str]) -> dict[str, tf.Tensor]:
+    """Add `class_name`, string of shape (batch,), to an answer that has `class_id`."""
+    # In front stands the name of -1.
+    table = tf.constant(["", *names])
+    return {**answer, "class_name": tf.gather(table, answer["class_id"] + 1)}
+
+
+def checked(inputs: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
+    """Return `inputs` if they have the shape; the graph raises `InvalidArgumentError` if not.
+
+    A dimension that the model leaves open, but for the batch, must not be empty: there are kernels
+    that abort the process.
+    """
+    inputs = tf.ensure_shape(inputs, shape)
+    open_axes = [axis for axis, size in enumerate(shape) if size is None and axis]
+    if not open_axes:
+        return inputs
+    sizes = tf.gather(tf.shape(inputs), open_axes)
+    with tf.control_dependencies([tf.debugging.assert_positive(sizes, "inputs has no steps")]):
+        return tf.identity(inputs)
+
+
+def _has_nan(values: tf.Tensor) -> tf.Tensor | None:
+    """Tell for each row, a bool tensor of shape (batch,), whether it has a NaN; None: it cannot."""
+    if not values.dtype.is_floating:
+        return None
+    return tf.reduce_any(tf.math.is_nan(values), axis=list(range(1, values.shape.rank)))
+
+
+def _spoil(outputs: tf.Tensor, rows: tf.Tensor | None) -> tf.Tensor:
+    """Return `outputs` with NaN in these rows of the batch."""
+    if rows is None or not outputs.dtype.is_floating:
+        return outputs
+    rows = tf.reshape(rows, [-1] + [1] * (outputs.shape.rank - 1))
+    return tf.where(rows, tf.constant(float("nan"), outputs.dtype), outputs)

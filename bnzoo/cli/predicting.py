@@ -1,0 +1,31 @@
+"""`predict`: images in, classes and probabilities out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bnzoo.cli.app import command
+
+
+@command("predict")
+def predict(
+    export: Annotated[
+        Path, typer.Argument(metavar="EXPORT", help="An exported model, or one of its versions.")
+    ],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="PNG or JPEG files.")],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to show for each image.")] = 1,
+) -> None:
+    """Show which classes an exported model sees in images, and how probable they are."""
+    from bnzoo.quiet import start_tensorflow_quietly
+
+    start_tensorflow_quietly()
+    from bnzoo.serving.prediction import predict_images
+
+    rows = [("image", "class", "probability")]
+    for prediction in predict_images(export, images):
+        for place, (name, probability) in enumerate(prediction.classes[:top]):
+            rows.append(("" if place else str(prediction.image), name, f"{probability:.4f}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for image, name, probability in rows:
+        print(f"{image:<{widths[0]}}  {name:<{widths[1]}}  {probability:>{widths[2]}}")

@@ -1,0 +1,53 @@
+"""`serve`: exported models over HTTP and gRPC."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bnzoo.cli.app import command
+
+
+@command("serve")
+def serve(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="An exported model, or a folder of them.")
+    ],
+    port: Annotated[int, typer.Option(help="Port of HTTP.")] = 8080,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="Port of gRPC. Default: the one after --port.")
+    ] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Port of the metrics. Default: the second after --port.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 is all of them.")
+    ] = "127.0.0.1",
+    max_request_mb: Annotated[float, typer.Option(help="Largest request, in 2^20 bytes.")] = 16.0,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Rows of requests computed together at most; 1: none.")
+    ] = 32,
+) -> None:
+    """Serve exported models by the Open Inference Protocol, over HTTP and gRPC."""
+    from bnzoo.errors import InputError
+    from bnzoo.quiet import start_tensorflow_quietly
+
+    if not max_request_mb > 0:
+        raise InputError(
+            f"--max-request-mb: expected a number above 0, got {max_request_mb:g}. For example 16."
+        )
+    start_tensorflow_quietly()
+    from bnzoo.serving.server import ServerOptions, run_server
+
+    run_server(
+        ServerOptions(
+            folder=folder,
+            host=host,
+            port=port,
+            grpc_port=grpc_port,
+            metrics_port=metrics_port,
+            max_request_bytes=int(max_request_mb * 2**20),
+            max_batch_size=batch,
+        ),
+        announce=lambda line: print(line, flush=True),
+    )

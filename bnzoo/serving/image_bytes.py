@@ -1,0 +1,91 @@
+"""Encoded images as requests: decoded, resized and scaled inside the graph, as in training."""
+
+import tensorflow as tf
+
+from bnzoo.data import preprocessing
+from bnzoo.data.preprocessing import Preprocessing
+
+INPUT_NAME = "image_bytes"
+INPUT_SPEC = tf.TensorSpec((None,), tf.string, name=INPUT_NAME)
+
+MAX_PIXELS = 2**24
+"""Largest height x width of an image, 16.8 million: a photograph of 4000 x 3000 fits.
+
+A few hundred bytes can announce 20,000 x 20,000 pixels, and a decoder believes them.
+"""
+
+PARALLEL = 2
+"""Images decoded at a time: one of the largest takes about 0.3 GB while it is converted."""
+
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+_PNG_SIZE_AT, _PNG_SIZE_BYTES = 16, 8  # width and height, 4 bytes each, behind "IHDR"
+
+
+def takes_images(settings: Preprocessing | None) -> bool:
+    """Tell whether encoded images can be turned into model inputs of this preprocessing."""
+    return (
+        settings is not None
+        and settings.image_size is not None
+        and settings.channels in (1, 3)
+        and settings.scale == preprocessing.PIXEL_SCALE
+    )
+
+
+def to_model_inputs(contents: tf.Tensor, settings: Preprocessing) -> tf.Tensor:
+    """Turn encoded images into model inputs.
+
+    Args:
+        contents: string tensor of shape (batch,), each the bytes of a PNG or JPEG file.
+        settings: of the data that the model was trained on; `takes_images`.
+
+    Returns:
+        float32 tensor of shape (batch, *input_shape).
+
+    Raises:
+        tf.errors.InvalidArgumentError: in the graph, when one of them is no such image, is cut
+            short or announces more than `MAX_PIXELS`.
+    """
+    shape = (*settings.image_size, settings.channels)
+
+    def decode(one: tf.Tensor) -> tf.Tensor:
+        image = preprocessing.decode(_checked(one), settings.channels)
+        return preprocessing.resize(image, settings.image_size)
+
+    images = tf.map_fn(
+        decode,
+        tf.ensure_shape(contents, (None,)),
+        fn_output_signature=tf.TensorSpec(shape, tf.uint8),
+        parallel_iterations=PARALLEL,
+    )
+    return preprocessing.to_model_inputs(images, settings)
+
+
+def _checked(contents: tf.Tensor) -> tf.Tensor:
+    """Return the bytes if they begin as a PNG or JPEG of a size that can be decoded."""
+    # The length first: `tf.strings.substr` refuses to begin behind the end.
+    padded = tf.strings.join([contents, tf.constant(b"\0" * 32)])
+    is_png = tf.strings.substr(padded, 0, len(_PNG)) == _PNG
+    is_jpeg = tf.strings.substr(padded, 0, len(_JPEG)) == _JPEG
+    known = tf.debugging.Assert(
+        is_png | is_jpeg, ["an image could not be decoded: expected the bytes of a PNG or JPEG"]
+    )
+    with tf.control_dependencies([known]):
+        pixels = tf.cond(is_png, lambda: _png_pixels(padded), lambda: _jpeg_pixels(contents))
+    fits = tf.debugging.Assert(
+        pixels <= MAX_PIXELS, [f"an image has more than {MAX_PIXELS} pixels:", pixels]
+    )
+    with tf.control_dependencies([fits]):
+        return tf.identity(contents)
+
+
+def _png_pixels(contents: tf.Tensor) -> tf.Tensor:
+    header = tf.strings.substr(contents, _PNG_SIZE_AT, _PNG_SIZE_BYTES)
+    digits = tf.reshape(tf.cast(tf.io.decode_raw(header, tf.uint8), tf.int64), (2, 4))
+    sides = tf.reduce_sum(digits * tf.constant([2**24, 2**16, 2**8, 1], tf.int64), axis=1)
+    # Capped, as the product of two numbers of 32 bits can exceed 63.
+    return tf.reduce_prod(tf.minimum(sides, MAX_PIXELS + 1))
+
+
+def _jpeg_pixels(contents: tf.Tensor) -> tf.Tensor:
+    shape = tf.io.extract_jpeg_shape(contents, output_type=tf.int64)
+    return tf.reduce_prod(shape[:2])

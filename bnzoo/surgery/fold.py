@@ -1,0 +1,221 @@
+"""Batch normalization merged into its neighbours, for inference."""
+
+import keras
+
+from bnzoo.errors import InputError
+from bnzoo.layers import MultiplyAdd
+from bnzoo.surgery.affine import Affine, is_batch_norm
+from bnzoo.surgery.graph import Graph
+from bnzoo.surgery.linear import LinearWeights, channel_axis, is_linear
+from bnzoo.surgery.passing import does_nothing, move_across
+
+
+def fold_batch_norm(model: keras.Model) -> keras.Model:
+    """Return a model for inference that answers the same without batch normalization layers.
+
+    Each is merged into the linear layer before it (dense, convolutions: depthwise, separable,
+    transposed and grouped ones too), or into the one behind it where that is exact: across
+    poolings and flattening, but no shift into a convolution whose borders are padded. What remains
+    becomes one `bnzoo.layers.MultiplyAdd`. Layers that only training needs, such as dropout, are
+    left out. Nested models are folded in themselves.
+
+    Batch normalization inside a layer of another class stays as it is.
+
+    Args:
+        model: a functional or Sequential Keras model, built. It is left as it is.
+
+    Returns:
+        A new, uncompiled model with weights of its own. For training use the original.
+
+    Raises:
+        InputError: a subclassed or unbuilt model, or one with a layer that Keras cannot copy.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> normalization = keras.layers.BatchNormalization()
+        >>> dense = keras.layers.Dense(2, use_bias=False)
+        >>> model = keras.Sequential([keras.Input((3,)), dense, normalization])
+        >>> folded = fold_batch_norm(model)
+        >>> [type(layer).__name__ for layer in folded.layers]
+        ['InputLayer', 'Dense']
+        >>> x = np.ones((1, 3), "float32")
+        >>> bool(np.allclose(folded(x), model(x), atol=1e-6))
+        True
+    """
+    functional = _as_functional(model)
+    plan = _Plan(functional)
+    try:
+        folded = keras.models.clone_model(
+            functional, clone_function=plan.copy, call_function=plan.call
+        )
+    except InputError:
+        raise
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise InputError(
+            f"model {model.name!r}: a layer cannot be copied from its configuration; Keras says: "
+            f"{str(error).strip().splitlines()[0]} Give its class a get_config, or export with "
+            "fold=False."
+        ) from error
+    plan.assign_weights()
+    return folded
+
+
+def has_batch_norm(model: keras.Model) -> bool:
+    """Tell whether `fold_batch_norm` would find something in a model."""
+    layers = model.layers if isinstance(model, keras.Model) else []
+    return any(is_batch_norm(layer) or has_batch_norm(layer) for layer in layers)
+
+
+def _as_functional(model: keras.Model) -> keras.Model:
+    """Return a plain, uncompiled functional model over the same layers."""
+    if not _is_graph(model):
+        raise InputError(
+            f"model {model.name!r}: expected a built functional or Sequential model, got "
+            f"{type(model).__name__}, whose layers are not connected as a graph. "
+            "Fold the functional models inside it one by one, or export with fold=False."
+        )
+    if isinstance(model, keras.Sequential):
+        return keras.Model(*model.inputs, *model.outputs, name=model.name)  # one each
+    return keras.Model(model.input, model.output, name=model.name)
+
+
+def _is_graph(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, keras.Model) and bool(getattr(layer, "inputs", None))
+
+
+class _Plan:
+    """What becomes of each layer: decided first, then carried out while Keras copies the graph."""
+
+    def __init__(self, model: keras.Model):
+        self._graph = Graph(model)
+        self._weights: dict[int, LinearWeights] = {}  # by id of the original layer
+        self._left: dict[int, Affine] = {}
+        self._dropped: set[int] = set()
+        self._copies: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
+        self._passed_on: set[int] = set()  # ids of copies that are not called
+        layers = self._graph.layers()
+        for layer in layers:
+            if does_nothing(layer) and self._keeps_dtype(layer):
+                self._dropped.add(id(layer))
+        for layer in layers:
+            if is_batch_norm(layer):
+                self._left[id(layer)] = Affine.of(layer)
+        normalizations = [layer for layer in layers if id(layer) in self._left]
+        for layer in normalizations:
+            self._fold_back(layer)
+        for layer in reversed(normalizations):
+            if id(layer) in self._left:
+                self._fold_forward(layer)
+
+    # --- deciding --------------------------------------------------------------------------------
+
+    def _keeps_dtype(self, layer: keras.layers.Layer) -> bool:
+        if not self._graph.is_called_once(layer):
+            return False
+        inputs, outputs = self._graph.call(layer)
+        return inputs.dtype == outputs.dtype
+
+    def _fold_back(self, layer: keras.layers.Layer) -> None:
+        """Merge a normalization into the linear layer, or the normalization, before it."""
+        if not self._keeps_dtype(layer):
+            return
+        source, affine = self._graph.before(layer), self._left[id(layer)]
+        while source is not None and id(source) in self._dropped:
+            source = self._graph.before(source)
+        if source is None:
+            return
+        ndim = len(self._graph.call(layer)[0].shape)
+        if id(source) in self._left:
+            first = self._left[id(source)]
+            if first.axis % ndim == affine.axis % ndim and self._keeps_dtype(source):
+                self._left[id(layer)] = first.followed_by(affine)
+                self._drop(source)
+        elif (
+            is_linear(source)
+            and channel_axis(source, ndim) == affine.axis % ndim
+            and self._weights_of(source).take_outputs(affine)
+        ):
+            self._drop(layer)
+
+    def _fold_forward(self, layer: keras.layers.Layer) -> None:
+        """Merge what is left of a normalization into a linear layer behind it."""
+        if not self._keeps_dtype(layer):
+            return
+        affine = self._left[id(layer)]
+        moved, target = self._moved_to_linear(layer, affine)
+        if moved is None:
+            return
+        weights, rest = self._weights_of(target), affine.without_scale()
+        if weights.take_inputs(moved):
+            self._drop(layer)
+        # The scale alone goes across any border; what is left subtracts.
+        elif rest is not None and weights.take_input_scale(moved.scale):
+            self._left[id(layer)] = rest
+
+    def _moved_to_linear(self, layer: keras.layers.Layer, affine: Affine):
+        """Follow the only way from a normalization to a linear layer, as long as it can pass."""
+        moved, target = affine, self._graph.after(layer)
+        while target is not None:
+            shape = self._graph.call(target)[0].shape
+            if is_linear(target):
+                fits = channel_axis(target, len(shape)) == moved.axis % len(shape)
+                return (moved, target) if fits else (None, None)
+            if id(target) not in self._dropped:
+                moved = move_across(moved, target, shape)
+            if moved is None:
+                break
+            target = self._graph.after(target)
+        return None, None
+
+    def _weights_of(self, layer: keras.layers.Layer) -> LinearWeights:
+        if id(layer) not in self._weights:
+            self._weights[id(layer)] = LinearWeights(layer)
+        return self._weights[id(layer)]
+
+    def _drop(self, layer: keras.layers.Layer) -> None:
+        self._left.pop(id(layer), None)
+        self._dropped.add(id(layer))
+
+    # --- carrying out ----------------------------------------------------------------------------
+
+    def copy(self, layer: keras.layers.Layer) -> keras.layers.Layer:
+        """Return the layer that stands for another in the new model."""
+        if not isinstance(layer, keras.layers.Layer):
+            return layer  # an operation such as +, which has no weights
+        if _is_graph(layer):
+            return fold_batch_norm(layer)
+        if id(layer) in self._dropped:
+            placeholder = keras.layers.Identity(name=layer.name)
+            self._passed_on.add(id(placeholder))
+            self._copies.append((layer, placeholder))  # keeps it alive, and its id its own
+            return placeholder
+        if id(layer) in self._left:
+            parts = self._left[id(layer)].parts()
+            uses = {name: part is not None for name, part in parts.items()}
+            new = MultiplyAdd(axis=layer.axis, name=layer.name, dtype=layer.dtype_policy, **uses)
+        elif id(layer) in self._weights:
+            new = type(layer).from_config(self._weights[id(layer)].config())
+        else:
+            new = type(layer).from_config(layer.get_config())
+        self._copies.append((layer, new))
+        return new
+
+    def call(self, layer: keras.layers.Layer, *args, **kwargs):
+        """Call a layer of the new model as its original was called."""
+        if id(layer) in self._passed_on or isinstance(layer, MultiplyAdd):
+            inputs = args[0] if args else kwargs["inputs"]
+            return inputs if id(layer) in self._passed_on else layer(inputs)
+        return layer(*args, **kwargs)
+
+    def assign_weights(self) -> None:
+        """Fill the layers of the new model."""
+        for layer, new in self._copies:
+            if id(new) in self._passed_on:
+                continue
+            if id(layer) in self._left:
+                parts = self._left[id(layer)].parts()
+                new.set_weights([part for part in parts.values() if part is not None])
+            elif id(layer) in self._weights:
+                self._weights[id(layer)].assign_to(new)
+            else:
+                new.set_weights(layer.get_weights())

@@ -1,0 +1,84 @@
+"""Export every network with every placement, and compare it with `model.predict` as users have it.
+
+    python scripts/parity_table.py
+
+Each is trained for one epoch on the bundled digits, exported by `bnzoo export`, and asked about its
+test data in batches of 1, 7 and 128 by two kinds of new processes that know nothing of bnzoo:
+`tf.saved_model.load` and TensorFlow's own `saved_model_cli run`. `make_results.py` makes a table of
+configs/results/parity.json.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import bnzoo
+from bnzoo import config
+from bnzoo.environment import machine, versions
+from bnzoo.models import list_models
+from bnzoo.serving import export_source, parity
+from bnzoo.serving.prediction import read_facts
+from bnzoo.serving.sources import run_examples
+from bnzoo.training import train
+
+RESULTS = Path(__file__).parent.parent / "configs" / "results" / "parity.json"
+PLACEMENTS = ("none", "before", "after")
+DATA = {
+    "conv1d": {"view": "rows", "min_length": 3},
+    "lenet": {"image_size": [32, 32]},
+}
+MODEL = {"conv1d": {"classes": 10, "filters": [16]}}
+
+
+def measure(name: str, placement: str, folder: Path) -> dict:
+    """Train, export and compare one network."""
+    tree = {
+        "data": {"name": "digits", "batch_size": 64, **DATA.get(name, {})},
+        "model": {"name": name, "placement": placement, **MODEL.get(name, {})},
+        "train": {"epochs": 1, "tensorboard": False},
+    }
+    checked = config.validate(tree, name)
+    train(checked, folder / "run")
+    export = export_source(folder / "run", folder / "served")
+    model, facts = bnzoo.load_model(folder / "run"), read_facts(export)
+    by_tool = parity.measure_parity(
+        model, facts["output"], export, run_examples(checked), ask=parity.ask_saved_model_cli
+    )
+    return {
+        "model": name,
+        "placement": placement,
+        "folded": facts["folded"],
+        "compared_on": facts["parity"]["inputs"],
+        "batch_sizes": facts["parity"]["batch_sizes"],
+        "allowed": facts["parity"]["allowed"],
+        "tf.saved_model.load": facts["parity"]["largest_relative_difference"],
+        "saved_model_cli": by_tool,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    rows = []
+    for name in list_models():
+        for placement in PLACEMENTS:
+            with tempfile.TemporaryDirectory() as folder:
+                rows.append(measure(name, placement, Path(folder)))
+            print(rows[-1], flush=True)
+    report = {
+        "command": " ".join(["python", "scripts/parity_table.py", *sys.argv[1:]]),
+        "machine": {**machine(), "load": os.getloadavg()[0]},
+        "versions": versions(),
+        "rows": rows,
+    }
+    arguments.out.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

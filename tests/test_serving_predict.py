@@ -1,0 +1,150 @@
+"""`bnzoo predict`, `export` and `serve` from the command line: tables, and one clear error each."""
+
+import json
+import re
+import socket
+
+import numpy as np
+import pytest
+import serving_exports as exports
+from PIL import Image
+
+from bnzoo.serving.prediction import predict_images
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    return exports.export_classifier(tmp_path_factory.mktemp("served") / "small")
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Forty images: more than one batch."""
+    random, paths = np.random.default_rng(0), []
+    for number in range(40):
+        path = tmp_path / f"{number}.{'png' if number % 2 else 'jpg'}"
+        Image.fromarray(random.integers(0, 256, (9, 12), "uint8")).save(path)
+        paths.append(path)
+    return paths
+
+
+def test_predict_prints_a_table_of_classes_and_probabilities(call, exported, images):
+    code, printed, errors = call("predict", exported.parent, *images)
+    assert code == 0, errors
+    heading, *rows = printed.splitlines()
+    assert heading.split() == ["image", "class", "probability"]
+    assert [row.split()[0] for row in rows] == [str(image) for image in images]
+    for row, expected in zip(rows, predict_images(exported, images), strict=True):
+        name, probability = expected.classes[0]
+        assert row.split()[1:] == [name, f"{probability:.4f}"]
+        assert name in exports.CLASSES
+
+
+def test_predict_shows_more_classes_when_asked(call, exported, images):
+    code, printed, _ = call("predict", exported, images[0], "--top", 3)
+    assert code == 0
+    probabilities = [float(line.split()[-1]) for line in printed.splitlines()[1:]]
+    assert len(probabilities) == 3
+    assert probabilities == sorted(probabilities, reverse=True)
+
+
+def test_every_class_is_there_with_its_probability(exported, images):
+    (prediction,) = predict_images(exported, images[:1])
+    assert {name for name, _ in prediction.classes} == set(exports.CLASSES)
+    assert sum(probability for _, probability in prediction.classes) == pytest.approx(1, abs=1e-5)
+
+
+def features(tmp_path):
+    exports.bnzoo.export_saved_model(exports.small_classifier(), tmp_path / "features")
+    return tmp_path / "features"
+
+
+def broken(exported, tmp_path):
+    (tmp_path / "bad.png").write_text("no image")
+    (tmp_path / "worse.png").write_bytes(b"")
+    return [tmp_path / "bad.png", tmp_path / "worse.png"]
+
+
+def test_images_that_cannot_be_decoded_are_all_named(call, exported, images, tmp_path):
+    bad = broken(exported, tmp_path)
+    code, printed, errors = call("predict", exported, *images[:35], *bad)
+    assert code == 2
+    assert printed == ""
+    assert errors.startswith(f"bnzoo predict: {bad[0]}, {bad[1]}: cannot be decoded")
+    assert str(images[0]) not in errors
+
+
+def test_a_missing_image_and_a_missing_export_are_one_clear_error(call, exported, tmp_path):
+    code, _, errors = call("predict", exported, tmp_path / "none.png")
+    assert code == 2
+    assert "none.png: expected an image file, got: No such file" in errors
+    code, _, errors = call("predict", tmp_path / "none", tmp_path / "none.png")
+    assert code == 2
+    assert "expected an exported model" in errors
+
+
+def test_an_export_that_takes_no_images_is_refused(call, images, tmp_path, monkeypatch):
+    exports.compare_in_this_process(monkeypatch)
+    code, _, errors = call("predict", features(tmp_path), images[0])
+    assert code == 2
+    assert "got one with serving_default, which does not take encoded images" in errors
+
+
+def test_damaged_metadata_is_one_clear_error(call, images, tmp_path, monkeypatch):
+    exports.compare_in_this_process(monkeypatch)
+    folder = exports.export_classifier(tmp_path / "small")
+    (folder / "bnzoo.json").write_text("{")
+    code, _, errors = call("predict", folder, images[0])
+    assert code == 2
+    assert "expected the metadata of an export" in errors
+
+
+def test_export_keeps_batch_normalization_when_asked(call, tmp_path, monkeypatch):
+    exports.compare_in_this_process(monkeypatch)
+    exports.small_classifier().save(tmp_path / "model.keras")
+    for options, folded in (([], True), (["--no-fold"], False)):
+        code, printed, errors = call(
+            "export", tmp_path / "model.keras", "--out", tmp_path / "served", *options
+        )
+        assert code == 0, errors
+        version = re.search(r"Exported to .*/(\d)", printed)[1]
+        facts = json.loads((tmp_path / "served" / version / "bnzoo.json").read_text())
+        assert facts["folded"] is folded
+
+
+def test_serve_refuses_what_it_cannot_serve(call, exported, tmp_path):
+    pytest.importorskip("mlserver", reason="needs the extra serve")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        for arguments, message in (
+            ([tmp_path / "none"], "expected an exported model or a folder of them, found none"),
+            ([tmp_path], "expected an exported model or a folder of them, found none"),
+            ([exported, "--port", port], f"--port: cannot listen on 127.0.0.1:{port}"),
+            ([exported, "--port", 70000], "--port: expected a port from 1 to 65535, got 70000"),
+            ([exported, "--port", 9000, "--grpc-port", 9000], "expected three different ports"),
+            ([exported, "--host", "192.0.2.1"], "--port: cannot listen on 192.0.2.1:8080"),
+            ([exported, "--max-request-mb", 0], "--max-request-mb: expected a number above 0"),
+        ):
+            code, _, errors = call("serve", *arguments)
+            assert code == 2, (arguments, errors)
+            assert message in errors, (arguments, errors)
+            assert "Traceback" not in errors
+
+
+def test_serve_says_what_to_install_when_mlserver_is_missing(call, exported, monkeypatch):
+    from bnzoo.serving.server import start
+
+    monkeypatch.setattr(start.importlib.util, "find_spec", lambda name: None)
+    code, _, errors = call("serve", exported)
+    assert code == 2
+    assert "pip install 'bnzoo[serve]'" in errors
+
+
+def test_a_version_that_cannot_be_loaded_is_named(call, tmp_path):
+    pytest.importorskip("mlserver", reason="needs the extra serve")
+    (tmp_path / "small" / "1").mkdir(parents=True)
+    (tmp_path / "small" / "1" / "saved_model.pb").write_bytes(b"broken")
+    code, _, errors = call("serve", tmp_path, "--port", 18123)
+    assert code == 2
+    assert "small/1: expected a SavedModel that TensorFlow can load" in errors
