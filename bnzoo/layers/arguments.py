@@ -202,9 +202,14 @@ def check_mask_shape(mask_shape, input_shape, axis: int) -> int:
             f"Received: mask.shape={mask_shape}, inputs.shape={input_shape}. "
             "Leave out the channel axis, and keep every other dimension, of length 1 if need be."
         )
-    for missing in (axis % len(input_shape), len(input_shape) - 1):
-        if _fits(mask_shape, input_shape[:missing] + input_shape[missing + 1 :]):
-            return missing
+    places = {
+        missing: input_shape[:missing] + input_shape[missing + 1 :]
+        for missing in (axis % len(input_shape), len(input_shape) - 1)
+    }
+    fitting = [missing for missing, expected in places.items() if _fits(mask_shape, expected)]
+    if fitting:
+        # Where a size is unknown both may fit: the one with more sizes that are surely equal.
+        return max(fitting, key=lambda missing: _num_equal(mask_shape, places[missing]))
     axis = axis % len(input_shape)
     expected = input_shape[:axis] + input_shape[axis + 1 :]
     raise ValueError(
@@ -218,6 +223,12 @@ def _fits(mask_shape, positions) -> bool:
     """Tell whether a shape broadcasts to another, as far as both are known."""
     sizes = zip(mask_shape, positions, strict=True)
     return all(size in (None, 1, wanted) or wanted is None for size, wanted in sizes)
+
+
+def _num_equal(mask_shape, positions) -> int:
+    """Count the sizes that are known and equal."""
+    sizes = zip(mask_shape, positions, strict=True)
+    return sum(size is not None and size == wanted for size, wanted in sizes)
 
 
 def _as_float(value) -> float | None:

@@ -17,6 +17,7 @@ from bnzoo.ops import (
     scale_and_shift,
     statistics_dtype,
 )
+from bnzoo.ops.moving_average import AS_THEY_ARE
 from bnzoo.ops.renorm import renorm_stddev
 
 
@@ -61,7 +62,8 @@ class BatchNormalization(keras.layers.Layer):
             data format, 1 for channels first.
         momentum: share of the old moving average that each step keeps, in [0, 1]. The default,
             Keras' 0.99, follows the last few hundred steps. None averages over all steps alike; the
-            number of them is one more weight, `num_batches`, of shape () and the last one.
+            number of them is one more weight, `num_batches`, of shape () and the last one, at least
+            in float32 and one for all channels.
         epsilon: number of at least 0, in the unit of the variance: keeps a constant channel from
             a division by zero. The default 0.001 is Keras'.
         center: add `beta`.
@@ -249,7 +251,13 @@ class BatchNormalization(keras.layers.Layer):
             self.renorm_stddev = self._add_moving("renorm_stddev", channels, stddev)
         if self.momentum is None:
             self.num_batches = self.add_weight(
-                shape=(), name="num_batches", initializer="zeros", trainable=False, autocast=False
+                shape=(),
+                name="num_batches",
+                initializer="zeros",
+                # bfloat16 cannot count past 256.
+                dtype=statistics_dtype(self.variable_dtype),
+                trainable=False,
+                autocast=False,
             )
         self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={self.axis: channels})
 
@@ -305,7 +313,15 @@ class BatchNormalization(keras.layers.Layer):
             >>> layer.implementation_for(keras.Input((32, 32, 6))).implementation
             'reference'
         """
-        return choose_implementation(inputs, mask is not None, self._settings())[1]
+        arguments.check_axis_in_shape(self.axis, inputs.shape)
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        if not keras.backend.is_float_dtype(dtype):
+            dtype = statistics_dtype(dtype)
+        elif self.autocast:
+            dtype = self.compute_dtype
+        dtype = statistics_dtype(dtype) if self.renorm else dtype
+        cast = keras.KerasTensor(tuple(inputs.shape), dtype)
+        return choose_implementation(cast, mask is not None, self._settings())[1]
 
     def _settings(self, dtype=None):
         return Settings(
@@ -339,7 +355,7 @@ class BatchNormalization(keras.layers.Layer):
         # In the statistics' dtype: rounding waits until both corrections have been applied.
         inputs = ops.cast(inputs, dtype)
         normalized, mean, variance, count = normalize_batch(
-            inputs, mask=mask, settings=self._settings(dtype)
+            inputs, mask=mask, otherwise=AS_THEY_ARE, settings=self._settings(dtype)
         )
         r, d = renorm_corrections(
             mean,
@@ -366,17 +382,18 @@ class BatchNormalization(keras.layers.Layer):
         return share
 
     def _move_renorm(self, mean, variance, count):
-        moved = ops.minimum(count, ops.ones_like(count))
+        def towards(weight, value, share):
+            average = ops.cast(weight, variance.dtype)
+            return move(weight, ops.where(count > 0, value, average), share, average)
+
         stddev = renorm_stddev(variance, self.epsilon)
-        move(self.renorm_mean, mean, (1.0 - self.renorm_momentum) * moved)
-        move(self.renorm_stddev, stddev, (1.0 - self.renorm_momentum) * moved)
-        share = self._share(count) * moved
-        move(self.moving_mean, mean, share)
-        moving_stddev = move(self.moving_stddev, stddev, share)
-        moving_variance = renorm_moving_variance(moving_stddev, epsilon=self.epsilon)
-        self.moving_variance.assign(
-            ops.where(moved > 0, moving_variance, ops.cast(self.moving_variance, variance.dtype))
-        )
+        towards(self.renorm_mean, mean, 1.0 - self.renorm_momentum)
+        towards(self.renorm_stddev, stddev, 1.0 - self.renorm_momentum)
+        share = self._share(count)
+        towards(self.moving_mean, mean, share)
+        moving_stddev = towards(self.moving_stddev, stddev, share)
+        derived = renorm_moving_variance(moving_stddev, epsilon=self.epsilon)
+        towards(self.moving_variance, derived, 1.0)
 
     def get_config(self):
         """Return every argument of the constructor."""

@@ -91,7 +91,7 @@ def normalize_batch(
             a sample out of the statistics; its output is still normalised, and where it is NaN or
             infinite it is taken as 0.
         otherwise: mean and variance to return for a batch that is empty or whose statistics are not
-            finite, tensors of shape (channels,); or None: zeros.
+            finite, tensors of shape (channels,); or None: zeros; or `AS_THEY_ARE`.
         settings: `Settings`, or None for the defaults.
         **changes: single settings instead.
 
@@ -114,7 +114,7 @@ def normalize_batch(
         [4.0, 0.0]
     """
     settings = (settings or Settings())._replace(**changes)
-    if otherwise is not None:
+    if otherwise:
         otherwise = [_cast(value, statistics_dtype(inputs.dtype)) for value in otherwise]
     if settings.virtual_batch_size is None:
         call, choice = choose_implementation(inputs, mask is not None, settings)
@@ -241,7 +241,8 @@ def _maybe_empty(call):
 def _plain_way(call, settings, usable):
     # In float16 and bfloat16 this would be a float32 copy that waits for the backward pass.
     keep_centred = call.dtype == statistics_dtype(call.dtype)
-    plan = _plan(call, settings, rules.plain_view(call), usable, keep_centred=keep_centred)
+    view, around = rules.plain_view(call)
+    plan = _plan(call, settings, view, usable, around=around, keep_centred=keep_centred)
     return _ending_in(usable, _bind(formula, plan))
 
 

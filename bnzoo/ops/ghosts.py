@@ -30,6 +30,9 @@ def normalize_ghosts(run, inputs, gamma, beta, mask, settings, usable):
     settings = settings._replace(axis=axis, virtual_batch_size=None)
     batch, *example = ops.shape(inputs)
     whole = batch // size * size
+    if mask is not None and mask.shape[0] is None:
+        # It may turn out to be one for all examples.
+        mask = ops.broadcast_to(mask, (batch, *ops.shape(mask)[1:]))
     # Where the batch is unknown, either part may turn out to be empty.
     parts = [(0, whole, batch // size, size), (whole, batch, 1, batch - whole)]
     results = []

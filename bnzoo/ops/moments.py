@@ -38,11 +38,11 @@ def moments(laid, weights, view, around: str = "mean"):
         laid: float32 or float64 tensor in the shape of `view`.
         weights: zeros and ones in the same shape, or 1 at the channels; or None: all count.
         view: the layout, see `bnzoo.ops.views`.
-        around: the shift: `"mean"` is the plain mean (whose float32 sum may be off by units where
-            131,072 large numbers are added), a read of its own; `"sample"` the mean of some
-            positions from all over the data, which leaves one read for everything. With weights it
-            is the mean all the same, taken around the sample's, for a mask may leave out every
-            sampled position.
+        around: the shift: `"mean"` is the plain mean, for a few thousand samples at most (the
+            float32 sum of 131,072 large numbers is off by units); `"sample"` the mean of some
+            positions from all over the data, itself taken around the first, which leaves one read
+            for everything. With weights it is the mean around the sample's, for a mask may leave
+            out every sampled position.
 
     Returns:
         Moments, all zero where nothing counts; and c, in the shape of `view`.
@@ -60,12 +60,12 @@ def moments(laid, weights, view, around: str = "mean"):
     divisor = at_least_one(count)
     if around == "mean":
         shift = view.total(keep(laid, weights)) / divisor
+    elif weights is None:
+        first, sample = view.first(laid), view.sample(laid)
+        shift = first + _mean(sample - view.spread(first), None, view)
     else:
-        sample = view.sample(laid)
-        kept = None if weights is None else view.sample(weights)
-        shift = view.total(keep(sample, kept)) / at_least_one(count_positions(sample, kept, view))
-        if weights is not None:
-            shift = shift + view.total(keep(laid - view.spread(shift), weights)) / divisor
+        shift = _mean(view.sample(laid), view.sample(weights), view)
+        shift = shift + view.total(keep(laid - view.spread(shift), weights)) / divisor
     shift = ops.stop_gradient(shift)
     centred = laid - view.spread(shift)
     kept = keep(centred, weights)
@@ -75,6 +75,10 @@ def moments(laid, weights, view, around: str = "mean"):
     # Rounding can take a constant channel below zero, whose root would be NaN without an epsilon.
     squares = ops.maximum(squares, ops.zeros_like(squares))
     return Moments(count, shift + rest, squares, shift, rest), centred
+
+
+def _mean(laid, weights, view):
+    return view.total(keep(laid, weights)) / at_least_one(count_positions(laid, weights, view))
 
 
 def count_positions(laid, weights, view):

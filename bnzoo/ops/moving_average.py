@@ -22,7 +22,14 @@ def moving_average(average, value, share):
         >>> moving_average(1.0, 3.0, 0.25)
         1.5
     """
-    return average + (value - average) * share
+    # From the nearer end: from the farther one, what is left of it would be its rounding.
+    if isinstance(share, float):
+        near = share > 0.5
+        return (
+            value - (value - average) * (1 - share) if near else average + (value - average) * share
+        )
+    up, down = average + (value - average) * share, value - (value - average) * (1 - share)
+    return ops.where(share > 0.5, down, up)
 
 
 def cumulative_share(count, num_batches):
@@ -75,12 +82,15 @@ def move(weight, value, share, average=None):
     return moved
 
 
+AS_THEY_ARE = ()  # statistics that are not usable show it in their count alone
+
+
 class Usable(NamedTuple):
     """Turns statistics of a batch into those that a moving average may follow.
 
     Attributes:
         otherwise: mean and variance, of shape (channels,), to put for statistics that are not
-            finite, or of no samples; or None: zeros.
+            finite, or of no samples; or None: zeros; or `AS_THEY_ARE`.
         unbiased: divide the variance by n - 1.
         maybe_empty: False where it is known that every channel has samples.
     """
@@ -106,10 +116,11 @@ class Usable(NamedTuple):
         good = ops.all(ops.isfinite(variance))
         if self.maybe_empty:
             good = ops.logical_and(good, count > 0)
+        variance, count = self.finished(variance, count), ops.where(good, count, 0 * count)
+        if self.otherwise is AS_THEY_ARE:
+            return mean, variance, count
         instead = self.otherwise or (ops.zeros_like(mean), ops.zeros_like(variance))
-        mean = ops.where(good, mean, instead[0])
-        variance = ops.where(good, self.finished(variance, count), instead[1])
-        return mean, variance, ops.where(good, count, ops.zeros_like(count))
+        return ops.where(good, mean, instead[0]), ops.where(good, variance, instead[1]), count
 
     def finished(self, variance, count):
         """Return the variance that is asked for, without looking."""

@@ -17,6 +17,8 @@ FUSED_FROM = 100_000
 FUSED_FLOAT16_FROM = 260_000
 # With an unknown batch, elements of one example: below, no usual batch reaches FUSED_FROM; above
 # the second, every batch from 12 on does; between, the size decides when the step runs.
+# So many samples per channel may be added up one after the other without a shift.
+FEW_SAMPLES = 4096
 NEVER_FUSED_BELOW = 512
 FUSED_ABOVE = 4096
 
@@ -198,7 +200,8 @@ def infer_fused(call: Call) -> bool:
     It is one pass where plain operations are three: 2.5x to 3x from 65,000 elements on, and 0.5x
     on small inputs. Compiled by XLA, or on a GPU, plain operations are one pass as well.
     """
-    large = (call.elements or 0) >= 65_536 if call.elements else (call.per_example or 0) >= 1024
+    least = 1024 if len(call.shape) > 2 else 8192
+    large = (call.elements or 0) >= 65_536 if call.elements else (call.per_example or 0) >= least
     return (
         call.backend == "tensorflow"
         and not (call.xla or call.gpu)
@@ -211,7 +214,12 @@ def infer_fused(call: Call) -> bool:
 
 
 def plain_view(call: Call):
-    """Choose the layout for plain operations that are run one by one."""
+    """Choose the layout, and what to sum around, for plain operations that are run one by one."""
+    few = call.elements is not None and call.elements <= FEW_SAMPLES * call.channels
+    return _plain_layout(call), "mean" if few else "sample"
+
+
+def _plain_layout(call):
     if call.ghosts or call.backend != "tensorflow":
         return _whole(call)
     if not call.channels_last:
@@ -228,7 +236,7 @@ def plain_view(call: Call):
 def xla_view(call: Call):
     """Choose the layout, and what to sum around, for a computation that XLA compiles."""
     if call.ghosts:
-        return _whole(call), "mean"
+        return _whole(call), "sample"
     if not call.channels_last:
         return _planes(call), "sample"
     if len(call.shape) == 2:

@@ -6,6 +6,7 @@ A view is chosen once per call (`bnzoo.ops.rules`). Each has the same methods:
     unlay(v, x)    back to the shape of x
     total(v)       sum over every position of a channel -> (channels,)
     spread(values) (channels,) -> something that broadcasts against the view
+    first(v)       the first position of each channel, zero if there is none
     sample(v)      some positions of every part of the data
     positions_of(shape)  the numbers whose product counts a channel's positions
 
@@ -72,6 +73,11 @@ class Whole:
         shape[0], shape[self.axis] = ops.shape(values)
         return ops.reshape(values, shape)
 
+    def first(self, view):
+        axes = reduction_axes(self.ndim, self.axis)[1 if self.ghosts else 0 :]
+        start = tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(self.ndim))
+        return self.total(view[start])
+
     def sample(self, view):
         return view
 
@@ -115,6 +121,9 @@ class Rows:
     def spread(self, values):
         return values if self.fold == 1 else ops.tile(values, (self.fold,))
 
+    def first(self, view):
+        return ops.sum(view[:1, : self.channels], 0)
+
     def sample(self, view):
         return view[::SAMPLES]
 
@@ -151,8 +160,12 @@ class Planes:
     def spread(self, values):
         return ops.reshape(values, (1, self.channels, 1))
 
+    def first(self, view):
+        return ops.sum(view[:1, :, :1], (0, 2))
+
     def sample(self, view):
-        return _every_few(view, 2, self.after)
+        few = self.after is not None and self.after < SAMPLES
+        return view[::SAMPLES] if few else _every_few(view, 2, self.after)
 
 
 @dataclass(frozen=True)
@@ -199,6 +212,9 @@ class Stacks:
 
     def spread(self, values):
         return values
+
+    def first(self, view):
+        return ops.sum(view[:1, :1], (0, 1))
 
     def sample(self, view):
         return _every_few(view, 1, self.positions)

@@ -59,9 +59,9 @@ class BadBatches(keras.callbacks.Callback):
             logs["bad_batches"] = count
         if count and not self.total:
             warnings.warn(
-                f"In epoch {epoch + 1} batch normalization met {count} batches that were empty, "
-                "fully masked, or held NaN or infinity. Their moving statistics stayed as they "
-                "were. Look at the input, or lower the learning rate.",
+                f"In epoch {epoch + 1} batch normalization met batches that were empty, fully "
+                f"masked, or held NaN or infinity: {count}, added up over its layers. The moving "
+                "statistics stayed as they were. Look at the input, or lower the learning rate.",
                 stacklevel=2,
             )
         self.total += count
