@@ -13,6 +13,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from recorded import RESULTS, load, origin
+from serving_tables import serving_lines, serving_summary
 from speed_tables import inference_lines, layer_lines, model_lines
 
 from bnzoo.reporting import words
@@ -22,7 +24,6 @@ from bnzoo.reporting.sweep_report import grid_pictures
 from bnzoo.runs import RunFolder
 
 REPOSITORY = Path(__file__).parent.parent
-RESULTS = REPOSITORY / "configs" / "results"
 FIGURES = RESULTS / "figures"
 README, PAGE = REPOSITORY / "README.md", RESULTS / "README.md"
 BEGIN = "<!-- {}: written by scripts/make_results.py, do not edit -->\n"
@@ -40,87 +41,66 @@ ORDER = (
 SWEEPS = ("tune_three_conv", "tune_lenet_cifar10")
 SHOWN_SWEEP = "tune_three_conv"  # whose heat map the README shows
 
+VARIANTS = ("baseline", "before", "after")
 # By experiment and variant: test accuracy as published (the configs name the sources), what may be
 # off by how much and still agree, and why it may differ.
 PUBLISHED = {
     ("three_conv_devanagari", "baseline"): (
         0.924,
         0.03,
-        "one epoch of an accuracy that jumps by points until the end",
+        "one epoch of an accuracy that jumps until the end",
     ),
     ("three_conv_devanagari", "before"): (0.991, 0.003, "other random numbers"),
 }
 
 
-def load(name: str) -> dict | None:
-    """Return one result, or None where it was not recorded."""
-    file = RESULTS / f"{name}.json"
-    return json.loads(file.read_text()) if file.exists() else None
-
-
 def table() -> list[str]:
-    """Return one row per variant of each recorded study, and one per recorded run."""
+    """Return one row per recorded study or run."""
     lines = [
-        "| experiment | batch norm | first-epoch loss | test accuracy, % | published | agrees "
-        "| difference to none, points [95 %] |",
-        "|---|---|---|---|---|---|---|",
+        "| experiment, test accuracy in % | none | BN before | BN after | before - none [95 %] "
+        "| published |",
+        "|---|---|---|---|---|---|",
     ]
     for name in ORDER:
         result = load(name)
         if result is None:
-            lines.append(f"| `{name}` | | not measured yet | | | | |")
+            lines.append(f"| `{name}` | not measured yet | | | | |")
         elif result["kind"] == "run":
-            lines.append(run_row(name, result))
+            cells = {result["config"]["model"]["placement"]: result["summary"]["test"]["accuracy"]}
+            cells = {place: f"{100 * value:.1f} (1 seed)" for place, value in cells.items()}
+            places = " | ".join(cells.get(place, "") for place in ("none", "before", "after"))
+            lines.append(f"| `{name}` | {places} | | |")
         else:
-            variants = result["summary"]["variants"]
-            lines += [variant_row(name, key, variant) for key, variant in variants.items()]
+            lines.append(study_row(name, result["summary"]["variants"]))
     return lines
 
 
-def run_row(name: str, result: dict) -> str:
-    """Return the row of a single run."""
-    table, test = result["rows"]["."]["history"], result["summary"]["test"]
-    loss = dict(zip(table["columns"], table["values"][0], strict=True))["loss"]
-    placement = result["config"]["model"]["placement"]
+def study_row(name: str, variants: dict) -> str:
+    """Return the row of a study."""
+    cells = (spread(variants[key]["test_accuracy"], 100, 1) for key in VARIANTS)
+    low, high = (100 * bound for bound in variants["before"]["difference"]["interval"])
+    mean = 100 * variants["before"]["difference"]["mean"]
+    agree = [
+        agreement(key, variants[key]["test_accuracy"]["mean"], *PUBLISHED[name, key])
+        for key in VARIANTS
+        if (name, key) in PUBLISHED
+    ]
     return (
-        f"| `{name}` | {placement} | {loss:.3f} | {100 * test['accuracy']:.1f} (1 seed) | - | | |"
+        f"| `{name}` | {' | '.join(cells)} | {mean:+.1f} [{low:+.1f}, {high:+.1f}] "
+        f"| {'; '.join(agree)} |"
     )
 
 
-def variant_row(name: str, key: str, variant: dict) -> str:
-    """Return the row of one variant of a study."""
-    accuracy, loss = variant["test_accuracy"], variant["first_epoch_loss"]
-    published = PUBLISHED.get((name, key))
-    shown, agrees = "-", ""
-    if published:
-        shown = f"{100 * published[0]:.1f}"
-        close = abs(accuracy["mean"] - published[0]) <= published[1]
-        agrees = "yes" if close else f"no: {published[2]}"
-    difference = variant["difference"]
-    against = ""
-    if difference and difference["interval"]:
-        low, high = (100 * bound for bound in difference["interval"])
-        against = f"{100 * difference['mean']:+.1f} [{low:+.1f}, {high:+.1f}]"
-    return (
-        f"| `{name}` | {'none' if key == 'baseline' else key} | {spread(loss)} "
-        f"| {spread(accuracy, 100, 1)} | {shown} | {agrees} | {against} |"
-    )
+def agreement(key: str, mean: float, published: float, tolerance: float, why: str) -> str:
+    """Say what was published, and why ours differs where it does."""
+    shown = f"{'none' if key == 'baseline' else key} {100 * published:.1f}"
+    return shown if abs(mean - published) <= tolerance else f"{shown} ({why})"
 
 
 def spread(found: dict, scale: float = 1, decimals: int = 3) -> str:
     """Return mean and standard deviation over seeds."""
     mean = f"{scale * found['mean']:.{decimals}f}"
     return mean if found["std"] is None else f"{mean} ± {scale * found['std']:.{decimals}f}"
-
-
-def origin(result: dict) -> str:
-    """Return on what a result was measured."""
-    result = result.get("summary", result)
-    machine, versions = result["machine"], result["versions"]
-    return (
-        f"{machine['cores']} cores of {machine['cpu']}, Python {versions['python']}, "
-        f"TensorFlow {versions['tensorflow']}, Keras {versions['keras']}"
-    )
 
 
 def section() -> str:
@@ -159,6 +139,8 @@ def speed_section() -> str:
         *layer_lines(layer, load("bench_batch_norm_jax_gpu")),
         "",
         *model_lines(model),
+        "",
+        *serving_summary(),
     ]
     return "\n".join(lines) + "\n"
 
@@ -233,65 +215,6 @@ def sweep_sentence(summary: dict) -> str:
 def sweeps() -> list[tuple[str, dict]]:
     """Return the recorded sweeps in order."""
     return [(name, result) for name in SWEEPS if (result := load(name))]
-
-
-def serving_lines() -> list[str]:
-    """Return what was measured of exports and of the server, and the parity table."""
-    lines = ["## Export and serve", ""]
-    bench, attack = load("bench_serving"), load("attack_server")
-    soak, parity = load("soak_server"), load("parity")
-    if not (bench or attack or soak or parity):
-        return []
-    if bench:
-        lines += [f"`scripts/bench_serving.py`, on {origin(bench)}:", ""]
-        lines += ["| | measured | target |", "|---|---|---|"]
-        for case, target in bench["targets"].items():
-            unit, sign = (" ms", "at most") if case.endswith("_ms") else ("x", "at least")
-            name = case.removesuffix("_ms").replace("_", " ")
-            lines += [f"| {name} | {bench['reached'][case]:.2f}{unit} | {sign} {target:g}{unit} |"]
-        rates = bench["throughput"]["requests_per_second"]
-        told = "; ".join(f"{name}: {rate:.0f}" for name, rate in rates.items())
-        lines += ["", f"Requests per second: {told}.", ""]
-    if attack:
-        server = attack["attacks"]["server"]
-        lines += [
-            f"`scripts/attack_server.py`: {attack['attacks_in_all']:,} malformed requests, and "
-            f"{attack['good_requests']:,} good ones meanwhile; {attack['wrong']} wrong answers; "
-            f"the server was {'alive' if server['alive_afterwards'] else 'dead'} at the end, its "
-            f"memory {server['memory_mb_before']} MB before and {server['memory_mb_after']} MB "
-            "after.",
-            "",
-        ]
-    if soak:
-        times = soak["milliseconds"]
-        lines += [
-            f"`scripts/soak_server.py`: {soak['requests']:,} requests of {soak['clients']} clients "
-            f"in {soak['seconds'] / 60:.0f} minutes, 1 in 20 malformed; "
-            f"{soak['failures_of_good_requests']} good ones failed; median {times['p50']} ms, 99 % "
-            f"within {times['p99']} ms; memory at the end {soak['memory_ratio']:.3f} times that "
-            "after the first tenth; a new version was loaded halfway.",
-            "",
-        ]
-    return lines + (parity_table(parity) if parity else [])
-
-
-def parity_table(parity: dict) -> list[str]:
-    """Return how far exports are from `model.predict`."""
-    first = parity["rows"][0]
-    sizes = ", ".join(str(size) for size in first["batch_sizes"])
-    lines = [
-        f"`scripts/parity_table.py`: largest |difference| to `model.predict` over the largest "
-        f"|answer|, on test data, batches of {sizes}, in new processes (allowed "
-        f"{first['allowed']:g}):",
-        "",
-        "| network | batch norm | `tf.saved_model.load` | `saved_model_cli run` |",
-        "|---|---|---|---|",
-    ]
-    for row in parity["rows"]:
-        ways = (row[way] for way in ("tf.saved_model.load", "saved_model_cli"))
-        shown = " | ".join(f"{value:.1e}" for value in ways)
-        lines += [f"| `{row['model']}` | {row['placement']} | {shown} |"]
-    return [*lines, ""]
 
 
 def updated(text: str) -> str:

@@ -3,7 +3,7 @@
 import exactness
 import numpy as np
 
-EXACT_WAYS = [("auto", False), ("auto", True), ("reference", True), ("xla", False)]
+EXACT_WAYS = [("auto", False), ("auto", True), ("reference", True)]
 EXACT_LAYOUTS = {
     name: layout
     for name, layout in (exactness.LAYOUTS | exactness.ODD_LAYOUTS).items()

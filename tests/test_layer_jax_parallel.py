@@ -39,7 +39,6 @@ def train(parallel, **arguments):
 CASES = {
     "auto": {},
     "reference": {"implementation": "reference"},
-    "xla": {"implementation": "xla"},
     "ghosts": {"virtual_batch_size": 2},
     "channels_first": {"axis": 1},
 }

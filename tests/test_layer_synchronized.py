@@ -13,29 +13,46 @@ from pathlib import Path
 import numpy as np
 import pytest
 import replicas as at_work
-from replicas import CASES, batch_of, layer_for, replica_step
+from replicas import CASES, SLOW_CASES, batch_of, layer_for, replica_step
 
 
-@pytest.fixture(scope="module")
-def replicas(tmp_path_factory):
-    path = tmp_path_factory.mktemp("replicas") / "results.json"
-    root = Path(__file__).parents[1]
+def run_them(folder, which):
+    path = folder / "results.json"
     environment = os.environ | {
-        "PYTHONPATH": str(root),
+        "PYTHONPATH": str(Path(__file__).parents[1]),
         "KERAS_BACKEND": "tensorflow",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
-    command = [sys.executable, at_work.__file__, str(path)]
+    command = [sys.executable, at_work.__file__, str(path), which]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-5000:]
     return json.loads(path.read_text())
 
 
+@pytest.fixture(scope="module")
+def replicas(tmp_path_factory):
+    return run_them(tmp_path_factory.mktemp("replicas"), "usual")
+
+
+@pytest.fixture(scope="module")
+def slow_replicas(tmp_path_factory):
+    return run_them(tmp_path_factory.mktemp("replicas"), "slow")
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_two_replicas_equal_one_big_batch(name, replicas):
+    assert_equal_to_one_big_batch(CASES[name], replicas[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW_CASES)
+def test_two_replicas_equal_one_big_batch_by_every_way(name, slow_replicas):
+    assert_equal_to_one_big_batch(SLOW_CASES[name], slow_replicas[name])
+
+
+def assert_equal_to_one_big_batch(case, actual):
     import tensorflow as tf
 
-    case, actual = CASES[name], replicas[name]
     dtype = case.get("dtype", "float64")
     x, upstream, direction, mask = batch_of(**case)
     # In float64 whatever the case's dtype: the truth, not the same rounding.
@@ -58,19 +75,32 @@ def test_two_replicas_equal_one_big_batch(name, replicas):
         np.testing.assert_allclose(pieces[0], np.asarray(weight), rtol=1e-9 + tolerance / 10)
 
 
-@pytest.mark.parametrize("implementation", ["auto", "reference", "xla"])
+@pytest.mark.parametrize("implementation", ["auto", "xla"])
 def test_one_exchange_forward_and_one_backward(implementation, replicas):
     assert replicas["exchanges"][implementation] == 2
 
 
-@pytest.mark.parametrize("name", ["fit", "fit_xla"])
-def test_fit_under_a_strategy_keeps_global_statistics(name, replicas):
+@pytest.mark.slow
+def test_one_exchange_forward_and_one_backward_of_the_reference(slow_replicas):
+    assert slow_replicas["exchanges"]["reference"] == 2
+
+
+def test_fit_under_a_strategy_keeps_global_statistics(replicas):
+    assert_global(replicas["fit"])
+
+
+@pytest.mark.slow
+def test_fit_by_xla_under_a_strategy_keeps_global_statistics(slow_replicas):
+    assert_global(slow_replicas["fit_xla"])
+
+
+def assert_global(result):
     x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
     # float32 sums in another order.
-    np.testing.assert_allclose(replicas[name]["mean"], x.mean(0), atol=1e-6)
-    np.testing.assert_allclose(replicas[name]["variance"], x.var(0), rtol=1e-5)
-    assert replicas[name]["loss"][1] < replicas[name]["loss"][0]
-    assert replicas[name]["finite"]
+    np.testing.assert_allclose(result["mean"], x.mean(0), atol=1e-6)
+    np.testing.assert_allclose(result["variance"], x.var(0), rtol=1e-5)
+    assert result["loss"][1] < result["loss"][0]
+    assert result["finite"]
 
 
 def test_fit_under_a_strategy_takes_an_uneven_last_batch(replicas):

@@ -66,7 +66,7 @@ def data(shape, axis=-1, offset=0.5):
     return x, upstream, random.uniform(0.5, 1.5, shape[axis]).astype("float32")
 
 
-@every_way("ndim", RANKS, (2, 4), PAIRS)
+@every_way("ndim", RANKS, (4,), PAIRS)
 def test_every_rank(ndim, implementation, mode):
     if implementation == "fused" and ndim > 5:
         pytest.skip("the fused kernel takes 2 to 5 dimensions")
@@ -86,7 +86,12 @@ def test_every_other_axis(axis, implementation, mode):
 
 @pytest.mark.parametrize(
     ("implementation", "mode"),
-    [("auto", "eager"), ("auto", "unknown"), ("fused", "unknown"), ("xla", "unknown")],
+    [
+        ("auto", "eager"),
+        ("auto", "unknown"),
+        ("fused", "unknown"),
+        pytest.param("xla", "unknown", marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize("shape", [(64, 16, 16, 8), (2048, 64)])
 @pytest.mark.parametrize("offset", [0.0, 30.0, 1e3])
@@ -102,7 +107,7 @@ MASKS |= {"channels_first": ((10, 8, 6), 1, (10, 1, 6)), "channel": ((10, 6, 1),
 MASKS |= {"by_channel": ((10, 8, 6), 1, (10, 8, 1))}
 
 
-@every_way("name", MASKS, ("sequence", "by_channel"), UNFUSED)
+@every_way("name", MASKS, ("by_channel",), UNFUSED)
 def test_masks(name, implementation, mode):
     shape, axis, mask_shape = MASKS[name]
     x, upstream, gamma = data(shape, axis)
