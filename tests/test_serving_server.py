@@ -58,6 +58,20 @@ def by_grpc(server):
         yield client
 
 
+def requests_begun(server):
+    """Count the inference requests that the server has received over gRPC."""
+    lines = [line for line in metrics(server).splitlines() if "ModelInfer" in line]
+    started = [line for line in lines if line.startswith("grpc_server_started_total")]
+    return sum(float(line.split()[-1]) for line in started)
+
+
+def wait_until(true, seconds=60):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not so within {seconds} s"
+        time.sleep(0.01)
+
+
 def metrics(server):
     with closing(load.HttpClient(server.port + 2)) as client:
         return client.get("/metrics")[1].decode()
@@ -351,9 +365,10 @@ def test_versions_come_and_go_without_a_restart_and_requests_in_flight_are_finis
         assert versions == {"1", "3"}
 
         # Large enough to be still at work when the server is asked to stop.
-        client = load.GrpcClient(server.grpc_port)
+        client, before = load.GrpcClient(server.grpc_port), requests_begun(server)
         call = client.stub.ModelInfer.future(load.grpc_request(MODEL, rows(30_000)))
-        time.sleep(0.1)
+        # On a busy machine its megabytes may still be on their way: those are not in flight.
+        wait_until(lambda: requests_begun(server) > before)
         assert server.stop(signal.SIGTERM) == 0
         assert load.grpc_answers(call.result())["logits"].shape == (30_000, 10)
         assert "Stopped." in server.log.read_text()

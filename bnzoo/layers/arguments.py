@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import keras
 
+from bnzoo.ops import statistics_dtype
+
 CLIPPING_KEYS = ("rmax", "rmin", "dmax")
 IMPLEMENTATIONS = ("auto", "reference", "fused", "xla")
 EXCLUSIVE = (
@@ -156,6 +158,15 @@ def check_ghost_axis(axis: int, ndim: int) -> None:
             "expected another axis than the first, along which the batch is divided. "
             "Choose the axis that holds the channels, or leave virtual_batch_size out."
         )
+
+
+def dtype_in_call(dtype, layer) -> str:
+    """Name the dtype that a layer's call will give its statistics an input of another dtype in."""
+    dtype = keras.backend.standardize_dtype(dtype)
+    if not keras.backend.is_float_dtype(dtype):
+        return statistics_dtype(dtype)
+    dtype = layer.compute_dtype if layer.autocast else dtype
+    return statistics_dtype(dtype) if layer.renorm else dtype
 
 
 def check_axis_in_shape(axis: int, input_shape) -> None:

@@ -19,6 +19,7 @@ from bnzoo.ops import (
 )
 from bnzoo.ops.moving_average import AS_THEY_ARE
 from bnzoo.ops.renorm import renorm_stddev
+from bnzoo.ops.shapes import cast_if_given
 
 
 @keras.saving.register_keras_serializable(package="bnzoo")
@@ -314,13 +315,7 @@ class BatchNormalization(keras.layers.Layer):
             'reference'
         """
         arguments.check_axis_in_shape(self.axis, inputs.shape)
-        dtype = keras.backend.standardize_dtype(inputs.dtype)
-        if not keras.backend.is_float_dtype(dtype):
-            dtype = statistics_dtype(dtype)
-        elif self.autocast:
-            dtype = self.compute_dtype
-        dtype = statistics_dtype(dtype) if self.renorm else dtype
-        cast = keras.KerasTensor(tuple(inputs.shape), dtype)
+        cast = keras.KerasTensor(tuple(inputs.shape), arguments.dtype_in_call(inputs.dtype, self))
         return choose_implementation(cast, mask is not None, self._settings())[1]
 
     def _settings(self, dtype=None):
@@ -366,7 +361,7 @@ class BatchNormalization(keras.layers.Layer):
             clipping=self.renorm_clipping,
         )
         outputs = scale_and_shift(normalized, r, d, self.axis)
-        learned = (_cast(weight, dtype) for weight in (self.gamma, self.beta))
+        learned = (cast_if_given(weight, dtype) for weight in (self.gamma, self.beta))
         outputs = scale_and_shift(outputs, *learned, self.axis)
         self._move_renorm(mean, variance, count)
         return ops.cast(outputs, self.compute_dtype)
@@ -419,12 +414,3 @@ class BatchNormalization(keras.layers.Layer):
             "virtual_batch_size": self.virtual_batch_size,
             "unbiased_moving_variance": self.unbiased_moving_variance,
         }
-
-
-def _cast(weight, dtype):
-    """Read a weight as a tensor, or pass on the None of a weight that does not exist."""
-    return None if weight is None else ops.cast(weight, dtype)
-
-
-def _cast(weight, dtype):
-    return None if weight is None else ops.cast(weight, dtype)

@@ -13,7 +13,7 @@ from bnzoo.ops.gradient import Way, differentiable
 from bnzoo.ops.masks import mask_weights, without_masked_nan
 from bnzoo.ops.moving_average import Usable
 from bnzoo.ops.normalize import normalize
-from bnzoo.ops.shapes import statistics_dtype
+from bnzoo.ops.shapes import cast_if_given, statistics_dtype
 
 
 class Settings(NamedTuple):
@@ -115,7 +115,7 @@ def normalize_batch(
     """
     settings = (settings or Settings())._replace(**changes)
     if otherwise:
-        otherwise = [_cast(value, statistics_dtype(inputs.dtype)) for value in otherwise]
+        otherwise = [cast_if_given(value, statistics_dtype(inputs.dtype)) for value in otherwise]
     if settings.virtual_batch_size is None:
         call, choice = choose_implementation(inputs, mask is not None, settings)
         usable = Usable(otherwise, settings.unbiased, maybe_empty=_maybe_empty(call))
@@ -165,7 +165,11 @@ def _run(way, inputs, gamma, beta, mask, settings):
     axis = settings.axis % len(inputs.shape)
     weights = None if mask is None else mask_weights(mask, inputs, axis, dtype)
     inputs = without_masked_nan(inputs, weights)
-    tensors = {"gamma": _cast(gamma, dtype), "beta": _cast(beta, dtype), "weights": weights}
+    tensors = {
+        "gamma": cast_if_given(gamma, dtype),
+        "beta": cast_if_given(beta, dtype),
+        "weights": weights,
+    }
     return differentiable(way, inputs, **tensors)
 
 
@@ -193,7 +197,7 @@ def normalize_by_moving(inputs, mean, variance, gamma=None, beta=None, settings=
     settings = (settings or Settings())._replace(**changes)
     call = _describe(inputs, settings)
     dtype = statistics_dtype(call.dtype)
-    tensors = [_cast(tensor, dtype) for tensor in (mean, variance, gamma, beta)]
+    tensors = [cast_if_given(tensor, dtype) for tensor in (mean, variance, gamma, beta)]
     if settings.implementation in ("auto", "fused") and rules.infer_fused(call):
         options = fused.Options(call.axis, settings.epsilon, settings.dtype)
         return fused.infer(options, inputs, *tensors)
@@ -272,7 +276,3 @@ def _ending_in(usable, way):
         return (outputs, *usable(*statistics)), saved
 
     return way._replace(forward=forward)
-
-
-def _cast(tensor, dtype):
-    return None if tensor is None else ops.cast(tensor, dtype)

@@ -62,3 +62,8 @@ def statistics_dtype(*dtypes) -> str:
     """
     names = {keras.backend.standardize_dtype(dtype) for dtype in dtypes}
     return "float64" if "float64" in names else "float32"
+
+
+def cast_if_given(tensor, dtype):
+    """Cast a tensor or a variable, and pass None on: a parameter that does not exist."""
+    return None if tensor is None else ops.cast(tensor, dtype)
