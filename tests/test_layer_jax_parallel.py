@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+# Minutes together; tests/test_ops_gradient.py and test_layer_jax.py stay in the default suite.
+pytestmark = pytest.mark.slow
+
 
 def data():
     """Make two halves that differ, so that local statistics would show."""

@@ -9,6 +9,9 @@ from marks import thinned
 
 from bnzoo.ops import normalize_batch
 
+# Minutes together; tests/test_ops_gradient.py and test_layer_jax.py stay in the default suite.
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 3e-4
 MODES = {
     "eager": lambda function, specs: function,

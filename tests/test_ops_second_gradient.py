@@ -10,6 +10,9 @@ from marks import thinned
 
 from bnzoo.ops import normalize_batch, normalize_by_moving, rules
 
+# Minutes together; tests/test_ops_gradient.py and test_layer_jax.py stay in the default suite.
+pytestmark = pytest.mark.slow
+
 MODES = {
     "eager": lambda function, shape: function,
     "static": lambda function, shape: tf.function(function),

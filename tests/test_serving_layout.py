@@ -164,6 +164,7 @@ layout.publish(Path({str(tmp_path)!r}), None, write)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_two_exports_at_once_get_two_versions(tmp_path):
     script = f"""
 import sys, time

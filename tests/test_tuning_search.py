@@ -153,6 +153,7 @@ def test_each_algorithm_runs_to_its_end_on_real_runs(tmp_path, algorithm, argume
         assert runs.RunFolder(tmp_path / trial["runs"][0]["folder"]).has_ended()
 
 
+@pytest.mark.slow
 def test_a_hyperband_run_that_went_on_is_the_run_that_it_would_have_been_alone(tmp_path):
     checked = make_config(algorithm="hyperband", space=SPAN, train={"epochs": 3})
     summary = sweep(checked, tmp_path / "sweep")
