@@ -55,7 +55,7 @@ class Member:
         self.start()
 
     def start(self) -> None:
-        """Start the process, in a session of its own: Ctrl-C is passed on by who started it."""
+        """Start the process out of reach of the terminal's Ctrl-C: its starter passes that on."""
         with self._output.open("ab") as output, self._errors.open("wb") as errors:
             self._said_before = output.tell()
             self.process = subprocess.Popen(

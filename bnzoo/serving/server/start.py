@@ -114,10 +114,10 @@ def _stop_gracefully(grpc_server) -> None:
 
 def _refuse_unknown_models(server) -> None:
     """Look a model up before it is counted: a counter stays for every name that anyone asks for."""
-    infer, registry = server._data_plane.infer, server._model_registry
+    infer, models = server._data_plane.infer, server._model_registry
 
     async def infer_known(payload, name, version=None):
-        await registry.get_model(name, version)
+        await models.get_model(name, version)
         return await infer(payload, name, version)
 
     server._data_plane.infer = infer_known
