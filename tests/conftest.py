@@ -1,5 +1,6 @@
 """Fixtures that every test may use: seeds, and the real data where it is at hand."""
 
+import gc
 import os
 import signal
 import sys
@@ -17,6 +18,16 @@ from bnzoo import cli
 def seeded():
     """Start every test from the same random state, whatever ran before it."""
     keras.utils.set_random_seed(1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def frozen():
+    """Spare later collections what is here to stay: each run, also of a few steps, makes one.
+
+    Without this they take seconds at the end of the suite, when millions of objects are alive.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -65,7 +65,6 @@ class Executor:
             # The runs of a sweep differ little: one description is enough.
             announce, self._announce = self._announce, _say_nothing
             train(config, run.path, run.config_file.exists(), self._callbacks, announce)
-            start_afresh()
         return run_score(run, self._config.tune.objective)
 
     def _prepare(self, run: RunFolder, trial: Trial, seed: int, config: Config) -> None:

@@ -8,6 +8,7 @@ import keras
 
 from bnzoo.config import Config
 from bnzoo.runs import SweepFolder
+from bnzoo.training import start_afresh
 from bnzoo.tuning.crew import CONNECTED
 from bnzoo.tuning.executor import Executor
 from bnzoo.tuning.opening import opened, origin
@@ -80,6 +81,7 @@ def tune(
                 serve(oracle, chief, look)
             else:
                 search(Tuner(oracle, config, executor, end_trial))
+                start_afresh()
         except BaseException:  # whatever stops a sweep, what it has found so far is kept
             record("interrupted")
             raise
