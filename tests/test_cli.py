@@ -98,23 +98,22 @@ def test_check_reports_every_problem_and_exits_with_2(call, config_file, tmp_pat
     assert call("check", config_file, "--set", "train.epochs=-1")[0] == 2
 
 
-def test_train_export_and_resume_from_the_shell(config_file, tmp_path):
-    out = tmp_path / "run"
-    done = run("train", config_file, "--out", out, "--set", "train.epochs=3")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""  # no start-up messages of TensorFlow
-    lines = done.stdout.splitlines()
+def test_train_resume_and_export(call, config_file, tmp_path):
+    """In this process; test_readme.py does it from a shell, where every line printed counts."""
+    train = ("train", config_file, "--out", tmp_path / "run", "--set", "train.epochs=3")
+    code, printed, errors = call(*train)
+    assert code == 0, errors
+    lines = printed.splitlines()
     assert [line for line in lines if re.match(r"epoch [123]/3  accuracy .*val_loss", line)]
     assert any(re.match(r"  test accuracy  0\.\d{4}", line) for line in lines)
 
-    again = run("train", config_file, "--out", out, "--set", "train.epochs=3", "--resume")
-    assert again.returncode == 0
-    assert "has already ended" in again.stdout
+    code, printed, _ = call(*train, "--resume")
+    assert code == 0
+    assert "has already ended" in printed
 
-    done = run("export", out, "--out", tmp_path / "served")
-    assert done.returncode == 0, done.stderr
-    assert f"Exported to {tmp_path / 'served' / '1'}" in done.stdout
-    assert done.stderr == ""
+    code, printed, errors = call("export", tmp_path / "run", "--out", tmp_path / "served")
+    assert code == 0, errors
+    assert f"Exported to {tmp_path / 'served' / '1'}" in printed
 
 
 def test_out_defaults_to_the_configs_name(call, config_file, tmp_path, monkeypatch):

@@ -412,6 +412,7 @@ train:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_deterministic_run_resumes_to_the_history_of_an_undisturbed_one(tmp_path):
     config_file = tmp_path / "run.yaml"
     config_file.write_text(DETERMINISTIC)
