@@ -1,4 +1,7 @@
-"""Sweeps that are killed and go on, that do not grow, and that cost nothing: slow."""
+"""Sweeps that are killed and go on, and that do not grow: slow.
+
+What a sweep costs beside its runs is measured by scripts/bench_tune.py.
+"""
 
 import os
 import signal
@@ -10,8 +13,7 @@ import pytest
 import yaml
 from sweeps import PLACEMENT, RATE, TREE, make_config, rows, sweep
 
-from bnzoo import config, runs
-from bnzoo.training import start_afresh, train
+from bnzoo import runs
 from bnzoo.tuning.trial import read_trials
 
 pytestmark = pytest.mark.slow
@@ -102,26 +104,3 @@ def test_memory_after_30_small_trials_is_within_100_mb_of_after_3(tmp_path):
     sweep(make_config(**SMALL), tmp_path, end_trial=lambda *ended: found.append(_megabytes()))
     assert len(found) == 30
     assert found[29] - found[2] < 100, found
-
-
-def test_a_sweep_takes_at_most_5_percent_longer_than_its_runs(tmp_path):
-    """In turn in one process; the first of each compiles what later ones share."""
-    checked = make_config(
-        space={RATE: [0.01, 0.02, 0.03, 0.04]}, train={"deterministic": False, "epochs": 20}
-    )
-
-    def time_of(function):
-        started = time.process_time()  # of the processor: other work does not disturb it
-        function()
-        return time.process_time() - started
-
-    def only_runs(out):
-        for values in config.combinations(config.space_of(checked)):
-            start_afresh()
-            train(config.trial_config(checked, values, 0), out / config.values_name(values))
-
-    sweeps, alone = [], []
-    for number in range(4):
-        sweeps.append(time_of(lambda out=tmp_path / f"sweep-{number}": sweep(checked, out)))
-        alone.append(time_of(lambda out=tmp_path / f"runs-{number}": only_runs(out)))
-    assert min(sweeps) < 1.05 * min(alone), (sweeps, alone)
