@@ -27,10 +27,11 @@ TREE = {
 TIMES = ("seconds",)
 
 
-def make_config(train=(), data=(), **tune):
+def make_config(train=(), data=(), model=(), **tune):
     """Return the checked configuration of a sweep; `tune` replaces keys of its section."""
     tree = {**TREE, "tune": {**TREE["tune"], **tune}}
     tree["train"], tree["data"] = {**TREE["train"], **dict(train)}, {**TREE["data"], **dict(data)}
+    tree["model"] = dict(model) or TREE["model"]
     return config.validate(tree, source="test")
 
 

@@ -89,7 +89,8 @@ def _chief_of(parent):
 
 SMALL = {
     "space": {RATE: [0.01 * number for number in range(1, 16)], PLACEMENT: ["none", "before"]},
-    "train": {"deterministic": False, "epochs": 2},
+    "model": {"name": "three_conv", "filters": [8, 8, 8]},
+    "train": {"deterministic": False},
 }
 
 

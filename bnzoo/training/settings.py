@@ -8,11 +8,12 @@ import keras
 
 from bnzoo.config import Config
 from bnzoo.loading import dtype_policy
+from bnzoo.training.lifetime import gradients_let_go
 
 
 @contextmanager
 def run_settings(config: Config) -> Iterator[None]:
-    """Set seeds, precision and determinism; put the precision back afterwards.
+    """Set seeds, precision and determinism; put the precision back and let graphs go afterwards.
 
     TensorFlow offers no way to switch determinism off again: after one deterministic run the
     process stays deterministic.
@@ -22,7 +23,7 @@ def run_settings(config: Config) -> Iterator[None]:
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
-    with dtype_policy(config.train.precision):
+    with dtype_policy(config.train.precision), gradients_let_go():
         yield
 
 
