@@ -43,7 +43,8 @@ def server(exported, tmp_path_factory):
     log = tmp_path_factory.mktemp("log") / "log"
     with load.running_server(exported.parent.parent, log, "--max-request-mb", "1") as server:
         yield server
-        assert "Traceback" not in log.read_text()
+        assert server.stop(signal.SIGINT) == 0  # as Ctrl-C does
+    assert "Traceback" not in log.read_text()
 
 
 @pytest.fixture

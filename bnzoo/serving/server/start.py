@@ -1,6 +1,7 @@
 """Start a server, and stop it when asked to, with every request answered that was begun."""
 
 import asyncio
+import contextlib
 import importlib.util
 import logging
 from collections.abc import Callable
@@ -64,6 +65,7 @@ async def _serve(options: ServerOptions, started: Callable[[], None]) -> None:
     from bnzoo.serving.server.limits import bound
 
     use_checked_service()
+    _leave_signals_to_mlserver()
     settings = _settings(options)
     server = MLServer(settings)
     bound(server._rest_server._app, options.max_request_bytes)
@@ -103,6 +105,16 @@ def _settings(options: ServerOptions):
         logging_settings=LOGGING,
         server_name="bnzoo",
     )
+
+
+def _leave_signals_to_mlserver() -> None:
+    """Keep the HTTP part from taking signals itself, which MLServer asks an older uvicorn not to.
+
+    It would raise them again once it has stopped, and end the gRPC part in its grace.
+    """
+    import uvicorn
+
+    uvicorn.Server.capture_signals = lambda server: contextlib.nullcontext()
 
 
 def _stop_gracefully(grpc_server) -> None:
