@@ -179,6 +179,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
+    words = " ".join(["python", "scripts/bench_tune.py", *sys.argv[1:]])
     report = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     with tempfile.TemporaryDirectory(prefix="bench-tune-") as name:
         folder = Path(name)
@@ -188,10 +189,9 @@ def main() -> None:
             "workers": lambda: workers(arguments.repeats, folder),
         }
         for case in [arguments.only] if arguments.only else measured:
-            report[case] = measured[case]()
+            report[case] = {"command": words, **measured[case]()}
             print(case, json.dumps(report[case]), flush=True)
     report |= {
-        "command": " ".join(["python", "scripts/bench_tune.py", *sys.argv[1:]]),
         "machine": {**machine(), "load": load},
         "versions": versions("keras-tuner"),
     }
