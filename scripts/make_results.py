@@ -192,7 +192,7 @@ def sweep_lines() -> list[str]:
             f"With `--workers 2` a sweep of {bench['workers']['trials']} trials of three_conv is "
             f"{bench['workers']['speedup']:.2f} times as fast on these 2 cores, start-up included",
             f"(two plain processes: {bench['workers']['speedup_of_pinned_halves']:.2f}); alone it "
-            f"takes {100 * bench['overhead']['overhead']:.1f} % longer than its runs by themselves,",
+            f"takes {100 * bench['overhead']['overhead']:.1f} % longer than its runs,",
             f"and after 30 small trials {bench['memory']['growth_from_3_to_30']:.0f} MB more than "
             "after 3",
             "(`scripts/bench_tune.py`).",
