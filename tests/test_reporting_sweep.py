@@ -153,3 +153,5 @@ def test_a_difference_turned_round_has_its_interval_turned_round():
     assert turned == {"mean": -0.02, "interval": [-0.05, 0.01], "n": 2}
     minus = words.MINUS
     assert words.gain(turned, "val_accuracy") == f"{minus}2.00 points [{minus}5.00, 1.00]"
+    none = words.negated({"mean": 0.0, "interval": [-1e-9, 0.0], "n": 2})
+    assert words.gain(none, "val_accuracy") == "+0.00 points [0.00, 0.00]"

@@ -34,10 +34,10 @@ def points(difference: dict[str, Any] | None) -> str:
     """Write a paired difference in percentage points, with its interval where there is one."""
     if not difference or difference.get("mean") is None:
         return NOTHING
-    mean = f"{100 * difference['mean']:+.2f}"
+    mean = f"{100 * difference['mean']:+z.2f}"
     interval = difference.get("interval")
     if interval:
-        low, high = (f"{100 * bound:.2f}" for bound in interval)
+        low, high = (f"{100 * bound:z.2f}" for bound in interval)
         text = f"{mean} [{low}, {high}]"
     else:
         text = f"{mean} (n = {difference['n']})"
@@ -69,9 +69,9 @@ def gain(difference: dict[str, Any], name: str) -> str:
         scale, unit = 100, " points"
     else:
         scale, unit = 1, ""
-    text = f"{scale * difference['mean']:+.2f}{unit}"
+    text = f"{scale * difference['mean']:+z.2f}{unit}"
     if difference["interval"]:
-        low, high = (f"{scale * bound:.2f}" for bound in difference["interval"])
+        low, high = (f"{scale * bound:z.2f}" for bound in difference["interval"])
         text += f" [{low}, {high}]"
     return text.replace("-", MINUS)
 

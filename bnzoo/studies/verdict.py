@@ -193,8 +193,7 @@ def _points(share: float, decimals: int = 1) -> str:
 
 
 def _rounded(share: float, decimals: int) -> str:
-    # Adding 0.0 turns the -0.0 of a rounded small loss into 0.0.
-    return f"{round(100 * share, decimals) + 0.0:.{decimals}f}"
+    return f"{100 * share:z.{decimals}f}"
 
 
 def _seeds(count: int) -> str:
