@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import config as tf_config  # asking is not public
 
 from bnzoo import config, files, load_model, runs
 from bnzoo.errors import InputError
@@ -410,6 +411,19 @@ train:
   schedule: cosine
   early_stopping: {monitor: val_loss, patience: 4}
 """
+
+
+def test_determinism_ends_with_its_run(tmp_path):
+    """While it lasts TensorFlow refuses random numbers without a seed, and Keras XLA."""
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            seen.append(tf_config.is_op_determinism_enabled())
+
+    config = make_config(train__deterministic=True, train__epochs=1)
+    train(config, tmp_path, callbacks=[Look()])
+    assert [*seen, tf_config.is_op_determinism_enabled()] == [True, False]
 
 
 @pytest.mark.slow

@@ -13,18 +13,31 @@ from bnzoo.training.lifetime import gradients_let_go
 
 @contextmanager
 def run_settings(config: Config) -> Iterator[None]:
-    """Set seeds, precision and determinism; put the precision back and let graphs go afterwards.
-
-    TensorFlow offers no way to switch determinism off again: after one deterministic run the
-    process stays deterministic.
-    """
+    """Set seeds, precision and determinism; put the last two back and let graphs go afterwards."""
     keras.utils.set_random_seed(config.seed)
-    if config.train.deterministic and keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
-    with dtype_policy(config.train.precision), gradients_let_go():
+    with (
+        _determinism(config.train.deterministic),
+        dtype_policy(config.train.precision),
+        gradients_let_go(),
+    ):
         yield
+
+
+@contextmanager
+def _determinism(wanted: bool) -> Iterator[None]:
+    if not wanted or keras.backend.backend() != "tensorflow":
+        yield
+        return
+    # What asks for it and switches it off is not public; a test of training fails should it go.
+    from tensorflow.python.framework import config
+
+    before = config.is_op_determinism_enabled()
+    config.enable_op_determinism()
+    try:
+        yield
+    finally:
+        if not before:
+            config.disable_op_determinism()
 
 
 def devices() -> list[str]:
