@@ -13,6 +13,8 @@ import pytest
 
 from bnzoo import cli
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 @pytest.fixture(autouse=True)
 def seeded():
@@ -48,7 +50,7 @@ def call(monkeypatch, capfd):
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["bnzoo", *map(str, arguments)])
-        before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+        before = [(number, signal.getsignal(number)) for number in STOPPING]
         try:
             cli.main()
         except SystemExit as end:

@@ -12,7 +12,8 @@ from bnzoo.files import write_atomically
 from bnzoo.tuning import opening
 from bnzoo.tuning.executor import Executor
 from bnzoo.tuning.opening import opened
-from bnzoo.tuning.search import Tuner, saved_oracle, search
+from bnzoo.tuning.oracles import saved_oracle
+from bnzoo.tuning.search import search
 from bnzoo.tuning.sweep import tune
 from bnzoo.tuning.trial import COMPLETED, Trial, read_trials
 
@@ -108,18 +109,60 @@ def test_another_version_is_refused_with_the_difference_named(begun, resume):
 
 
 def test_fresh_removes_the_sweep_and_nothing_else(begun):
-    (begun.path / "notes.txt").write_text("mine")
     stray = begun.run("old", 0)
     stray.path.mkdir(parents=True)
     begun.oracle_file.write_text("{}")
+    corrupt = begun.path / "oracle.json.corrupt-1"
+    corrupt.write_text("{")
     other = make_config(space={RATE: [0.5]})
-    with pytest.raises(InputError, match=r"found notes\.txt"):
-        open_again(begun, other, fresh=True)
-    (begun.path / "notes.txt").unlink()
     open_again(begun, other, fresh=True)
     assert not stray.path.exists()
     assert not begun.oracle_file.exists()
+    assert not corrupt.exists()
     assert begun.config() == other
+
+
+@pytest.mark.parametrize("reason", ["a file of the user's", "data that cannot be loaded"])
+def test_fresh_removes_nothing_where_no_new_sweep_can_begin(begun, reason):
+    run, data = begun.run("old", 0), {}
+    run.path.mkdir(parents=True)
+    if reason == "a file of the user's":
+        (begun.path / "notes.txt").write_text("mine")
+    else:
+        data["batch_size"] = 100_000
+    with pytest.raises(InputError, match=r"found notes\.txt|batch_size: 100000"):
+        open_again(begun, make_config(data=data), fresh=True)
+    assert run.path.exists()
+    assert begun.config() == make_config()
+
+
+def test_a_sweep_may_go_on_for_more_trials_and_is_then_the_longer_one(tmp_path):
+    space = {RATE: {"min": 1e-3, "max": 1.0, "scale": "log"}}
+    short, long = (
+        make_config(algorithm="random", space=space, max_trials=trials) for trials in (3, 12)
+    )
+    folder, whole = runs.SweepFolder(tmp_path / "a"), runs.SweepFolder(tmp_path / "b")
+    for checked in (short, long):
+        open_again(folder, checked, resume=checked is long)
+        search(saved_oracle(checked, folder), checked, lambda trial: 0.5)
+    whole.path.mkdir()
+    search(saved_oracle(long, whole), long, lambda trial: 0.5)
+    values = [[one.trial.values for one in read_trials(each, long)] for each in (folder, whole)]
+    assert len(values[0]) == 12
+    assert values[0] == values[1]
+
+
+def test_a_kill_between_the_first_two_files_can_be_resumed(begun):
+    begun.origin_file.unlink()
+    open_again(begun, resume=True)
+    assert begun.origin_file.exists()
+
+
+def test_a_corrupt_origin_is_one_clear_error_and_fresh_goes_past_it(begun):
+    begun.origin_file.write_text("{")
+    with pytest.raises(InputError, match=r"origin\.json: expected the data and versions"):
+        open_again(begun, resume=True)
+    open_again(begun, fresh=True)
 
 
 def test_fresh_does_not_remove_what_is_no_sweep(tmp_path):
@@ -179,7 +222,7 @@ def test_whatever_is_wrong_with_the_oracle_file_is_one_error(begun, content):
 
 def test_trials_that_were_under_way_or_failed_are_run_when_the_search_goes_on(begun):
     checked = make_config()
-    search(Tuner(saved_oracle(checked, begun), checked, lambda trial: 0.5))
+    search(saved_oracle(checked, begun), checked, lambda trial: 0.5)
     state = json.loads(begun.oracle_file.read_text())
     state["trials"]["0001"] |= {"status": "RUNNING", "score": None}
     state["trials"]["0002"] |= {"status": "FAILED", "score": None}
@@ -190,7 +233,7 @@ def test_trials_that_were_under_way_or_failed_are_run_when_the_search_goes_on(be
         again.append(trial.number)
         return 0.5
 
-    search(Tuner(saved_oracle(checked, begun), checked, run_trial))
+    search(saved_oracle(checked, begun), checked, run_trial)
     assert again == ["0001", "0002"]
     assert {state.status for state in read_trials(begun, checked)} == {COMPLETED}
 

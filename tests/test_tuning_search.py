@@ -1,7 +1,9 @@
 """The search: four algorithms, conditions, divergence, and mistakes that stop it at once."""
 
 import contextlib
+import itertools
 import json
+import shutil
 
 import pytest
 from sweeps import PLACEMENT, RATE, make_config, rows, sweep
@@ -10,8 +12,9 @@ from bnzoo import config, runs
 from bnzoo.config.tune import Objective
 from bnzoo.errors import InputError
 from bnzoo.training import train
+from bnzoo.tuning.oracles import new_oracle, saved_oracle
 from bnzoo.tuning.score import run_score, trial_score
-from bnzoo.tuning.search import Tuner, new_oracle, saved_oracle, search
+from bnzoo.tuning.search import search
 from bnzoo.tuning.trial import read_trials
 
 SPAN = {RATE: {"min": 1e-4, "max": 1.0, "scale": "log"}, PLACEMENT: ["none", "before"]}
@@ -33,7 +36,7 @@ def asked(folder, checked, score=lambda trial: 0.5, stop_before=None):
 
     folder.path.mkdir(exist_ok=True)
     with contextlib.suppress(Stop):
-        search(Tuner(saved_oracle(checked, folder), checked, run_trial))
+        search(saved_oracle(checked, folder), checked, run_trial)
     return found
 
 
@@ -96,6 +99,32 @@ def test_a_random_search_depends_on_the_seed_of_the_config_alone(tmp_path):
     ]
     assert found[0] == found[1] != found[2]
     assert len({json.dumps(values) for values in found[0]}) == 12
+
+
+def test_searches_of_neighbouring_seeds_share_no_trial():
+    """keras-tuner draws trial n with the seed plus n."""
+    checked = make_config(algorithm="random", **ALGORITHMS["random"])
+    seeds = {
+        new_oracle(checked.model_copy(update={"seed": seed}), None).seed for seed in range(200)
+    }
+    assert len(seeds) == 200
+    assert min(abs(a - b) for a, b in itertools.combinations(seeds, 2)) > 100
+
+
+def test_a_random_search_finds_all_of_a_small_space(tmp_path):
+    rates = [0.01 * number for number in range(1, 61)]
+    checked = make_config(algorithm="random", space={RATE: rates}, max_trials=60)
+    assert len(asked(runs.SweepFolder(tmp_path / "sweep"), checked)) == 60
+
+
+def test_a_run_that_was_lost_is_made_again(tmp_path):
+    checked = make_config(space={RATE: [0.1, 0.5, 1.0]})
+    folder = runs.SweepFolder(tmp_path / "sweep")
+    sweep(checked, folder.path)
+    before, lost = rows(folder), folder.run("learning_rate-0.5", 0)
+    shutil.rmtree(lost.path)
+    sweep(checked, folder.path, resume=True)
+    assert rows(folder) == before
 
 
 @pytest.mark.parametrize("algorithm", ["bayesian", "hyperband"])
@@ -250,7 +279,7 @@ def test_an_unexpected_error_stops_the_search_at_once_and_is_not_swallowed(tmp_p
         raise ZeroDivisionError("so there")
 
     with pytest.raises(ZeroDivisionError, match="so there"):
-        search(Tuner(new_oracle(checked, folder), checked, run_trial))
+        search(new_oracle(checked, folder), checked, run_trial)
 
 
 @pytest.mark.parametrize("name", ["val_accuracy", "val_loss", "loss", "accuracy", "seconds"])

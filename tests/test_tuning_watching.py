@@ -8,7 +8,8 @@ from sweeps import PLACEMENT, RATE, make_config
 
 from bnzoo import config, files, runs
 from bnzoo.cli.sweep_table import SweepTable
-from bnzoo.tuning.search import Tuner, saved_oracle, search
+from bnzoo.tuning.oracles import saved_oracle
+from bnzoo.tuning.search import search
 from bnzoo.tuning.watching import Watcher
 
 
@@ -27,7 +28,7 @@ def half(tmp_path):
         return -1e9 if trial.number == "0001" else 0.5
 
     with pytest.raises(Stop):
-        search(Tuner(saved_oracle(checked, folder), checked, run_trial))
+        search(saved_oracle(checked, folder), checked, run_trial)
     values = list(config.combinations(config.space_of(checked)))[2]
     run = folder.run(config.values_name(values), 0)
     run.path.mkdir(parents=True)
@@ -49,7 +50,7 @@ def test_each_trial_that_has_ended_is_told_once(half):
 def test_a_trial_under_way_says_who_runs_it_and_how_far_it_is(half):
     line = Watcher(*half).lines()[2]
     assert line.trial.values == {RATE: 1.0, PLACEMENT: "none"}
-    assert (line.worker, line.progress) == ("tuner0", "seed 0, epoch 3/9")
+    assert (line.worker, line.progress) == ("alone", "seed 0, epoch 3/9")
 
 
 def test_nothing_is_seen_of_a_sweep_that_is_not_there_or_corrupt(tmp_path):
@@ -66,7 +67,7 @@ def test_on_a_terminal_there_is_one_table_of_trials(half):
         table.look()
         drawn = screen.getvalue()
     assert "2 of 4 trials" in drawn
-    assert "tuner0" in drawn
+    assert "alone" in drawn
     assert "epoch 3/9" in drawn
     assert drawn.count("diverged") == 2  # its line, and its row
 

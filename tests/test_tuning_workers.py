@@ -16,7 +16,7 @@ from sweeps import PLACEMENT, RATE, TREE, make_config, rows, sweep
 from bnzoo import runs
 from bnzoo.errors import InputError
 from bnzoo.tuning import devices
-from bnzoo.tuning.roles import Role, role_of
+from bnzoo.tuning.roles import CrewError, Role, role_of
 from bnzoo.tuning.sweep import tune, work
 from bnzoo.tuning.trial import read_trials
 
@@ -126,10 +126,8 @@ def test_a_port_in_use_is_refused(tmp_path):
     assert role.address in str(caught.value)
 
 
-def test_a_worker_without_a_chief_says_so_in_time(tmp_path, monkeypatch):
+def test_a_worker_without_a_chief_says_so_in_time(tmp_path):
     role = Role("worker-7", f"127.0.0.1:{free_port()}")
-    for name, value in role.variables().items():
-        monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match="none has answered for 1 s") as caught:
         work(make_config(), tmp_path, role, wait=1)
     assert "worker-7" in str(caught.value)
@@ -147,7 +145,7 @@ def test_a_worker_that_never_connects_is_named_in_time(call, config_file, tmp_pa
     assert time.monotonic() - started < LONG
 
 
-def test_a_worker_stops_and_tells_the_chief_when_its_trial_fails(tmp_path, monkeypatch):
+def test_a_worker_stops_and_tells_the_chief_when_its_trial_fails(tmp_path):
     """Chief and worker in two threads of this process; the network between them is real."""
     import threading
 
@@ -159,19 +157,15 @@ def test_a_worker_stops_and_tells_the_chief_when_its_trial_fails(tmp_path, monke
     def be_chief():
         try:
             tune(checked, tmp_path, chief=chief, write_results=lambda *arguments: {})
-        except RuntimeError as error:
+        except CrewError as error:
             failed.append(error)
 
     thread = threading.Thread(target=be_chief)
     thread.start()
-    # keras-tuner looks at these when a worker's tuner is made; the chief needs none of them.
-    wait_for(lambda: runs.SweepFolder(tmp_path).config_file.exists())
-    for name, value in role.variables().items():
-        monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=r"data\.batch_size: 100000"):
         work(checked, tmp_path, role, wait=LONG)
     thread.join(LONG)
-    assert "trial 0000 failed on its worker" in str(failed[0])
+    assert "Trial 0000 failed on its worker" in str(failed[0])
 
 
 @pytest.mark.parametrize(
@@ -333,3 +327,71 @@ def test_a_killed_chief_ends_the_sweep_with_what_to_do(start, tmp_path):
     alone = runs.SweepFolder(tmp_path / "alone")
     sweep(checked, alone.path)
     assert rows(folder) == rows(alone)
+
+
+def stopped(pids):
+    deadline = time.monotonic() + 60
+    while any(os.path.exists(f"/proc/{pid}") for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@needs_proc
+@pytest.mark.slow
+@pytest.mark.parametrize("signals", [["SIGINT", "SIGINT"], ["SIGHUP"], ["SIGKILL"]])
+def test_however_a_sweep_is_ended_no_process_of_it_is_left(start, tmp_path, signals):
+    folder = runs.SweepFolder(tmp_path / "sweep")
+    process = start(folder.path, "--workers", "2", "--set", "train.epochs=5000")
+    checked = make_config(train={"epochs": 5000})
+    wait_for(lambda: len(read_trials(folder, checked)) == 2, process)
+    started = list(children(process))
+    for name in signals:
+        process.send_signal(getattr(signal, name))
+        time.sleep(0.3)
+    process.wait(60)
+    assert stopped(started), "a process is left"
+    assert not folder.is_held()
+
+
+@pytest.mark.slow
+def test_a_mistake_that_a_worker_finds_leaves_a_whole_report(start, tmp_path):
+    folder = runs.SweepFolder(tmp_path / "sweep")
+    process = start(
+        folder.path, "--workers", "2", "--set", "tune.space={data.batch_size: [256, 100000]}"
+    )
+    _, errors = process.communicate(timeout=LONG)
+    assert process.returncode == 2, errors
+    assert "data.batch_size: 100000" in errors
+    assert folder.status() == "interrupted"
+    assert folder.report_file.exists()
+
+
+@pytest.mark.slow
+def test_a_chief_started_by_hand_says_that_a_worker_failed(start, tmp_path):
+    address = f"127.0.0.1:{free_port()}"
+    out = tmp_path / "sweep"
+    change = ("--set", "tune.space={data.batch_size: [100000]}")
+    chief = start(out, *change, role=Role("chief", address))
+    worker = start(out, *change, role=Role("worker-1", address))
+    assert "data.batch_size: 100000" in worker.communicate(timeout=LONG)[1]
+    printed, errors = chief.communicate(timeout=LONG)
+    assert (worker.returncode, chief.returncode) == (2, 1)
+    assert "failed on its worker, which says why." in printed
+    assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_nothing_is_told_of_the_sweep_that_was_there_before(start, tmp_path):
+    folder = runs.SweepFolder(tmp_path / "sweep")
+    sweep(make_config(), folder.path)
+    fewer = "tune.space={train.optimizer.learning_rate: [0.2]}"
+    refused = start(folder.path, "--workers", "2", "--set", fewer)
+    printed, errors = refused.communicate(timeout=LONG)
+    assert refused.returncode == 2
+    assert "holds a sweep of another space" in errors
+    assert "trial" not in printed
+    alone = start(folder.path, "--resume", "--set", fewer)
+    assert "cannot be continued" in alone.communicate(timeout=LONG)[1]
+    assert alone.returncode == 2

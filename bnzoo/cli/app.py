@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bnzoo.cli.signals import on_stop
 from bnzoo.errors import InputError
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -29,10 +30,7 @@ def command(name: str) -> Callable[[Callable], Callable]:
     def register(function: Callable) -> Callable:
         @functools.wraps(function)
         def run(*args, **kwargs):
-            # A scheduler's SIGTERM stops a command as Ctrl-C does, with its work tidied up; and
-            # Ctrl-C does so too in what a script started with `&`, where shells have it ignored.
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.default_int_handler)
+            on_stop(signal.default_int_handler)  # with its work tidied up
             try:
                 return function(*args, **kwargs)
             except InputError as error:

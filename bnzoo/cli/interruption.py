@@ -1,12 +1,12 @@
-"""Ctrl-C and SIGTERM stop a run, wherever they find it."""
-
-import signal
+"""Ctrl-C, SIGTERM and SIGHUP stop a run, wherever they find it."""
 
 import keras
 
+from bnzoo.cli.signals import on_stop
+
 
 class Interruption(keras.callbacks.Callback):
-    """Turn both signals into one `KeyboardInterrupt`, and see to it that it arrives.
+    """Turn these signals into one `KeyboardInterrupt`, and see to it that it arrives.
 
     Python raises it wherever the main thread happens to be, and an exception inside a destructor
     or a callback from C is swallowed; so the next batch looks whether one was asked for. A
@@ -16,8 +16,7 @@ class Interruption(keras.callbacks.Callback):
     def __init__(self):
         super().__init__()
         self._asked = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask)
+        on_stop(self._ask)
 
     def _ask(self, number, frame):
         self._asked = True

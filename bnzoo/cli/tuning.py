@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -47,6 +47,7 @@ def tune(
     KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT of the chief.
     """
     from bnzoo.config import load_config
+    from bnzoo.tuning.crew import stop_without_starter
     from bnzoo.tuning.roles import role_of
 
     # A study is not run here: what --set does to it is no reason to refuse.
@@ -64,6 +65,8 @@ def tune(
     from bnzoo.data import check_available
 
     check_available(checked.data.name)
+    if role:
+        stop_without_starter()
     again = command_line("tune", config, out, overrides)
     opening = [flag for flag, is_set in (("--resume", resume), ("--fresh", fresh)) if is_set]
     if workers > 1:
@@ -85,6 +88,7 @@ def _run(checked, name: str, out: Path, resume: bool, fresh: bool, chief, again:
     from bnzoo.cli.progress import SweepProgress
     from bnzoo.cli.sweep_table import SweepTable
     from bnzoo.runs import SweepFolder
+    from bnzoo.tuning.roles import CrewError
     from bnzoo.tuning.sweep import tune as run
     from bnzoo.tuning.watching import Watcher
 
@@ -107,6 +111,8 @@ def _run(checked, name: str, out: Path, resume: bool, fresh: bool, chief, again:
         except KeyboardInterrupt:
             _say_how_to_go_on(out, again, display.line)
             raise
+        except CrewError as error:
+            _end_with(error, out, again, display.line)
 
 
 def _work(checked, out: Path, role, wait: float) -> None:
@@ -138,7 +144,8 @@ def _run_with_workers(
     """Start a chief and workers on this machine, and show what they do. Starts no TensorFlow."""
     from bnzoo.cli.sweep_table import SweepTable
     from bnzoo.runs import SweepFolder
-    from bnzoo.tuning.crew import CrewError, run_crew
+    from bnzoo.tuning.crew import run_crew
+    from bnzoo.tuning.roles import CrewError
     from bnzoo.tuning.watching import Watcher
 
     folder = SweepFolder(out)
@@ -157,9 +164,13 @@ def _run_with_workers(
             _say_how_to_go_on(out, again, table.line)
             raise
         except CrewError as error:
-            table.line(f"bnzoo tune: {error}")
-            _say_how_to_go_on(out, again, table.line)
-            raise typer.Exit(1) from None
+            _end_with(error, out, again, table.line)
+
+
+def _end_with(error: Exception, out: Path, again: str, say) -> NoReturn:
+    say(f"bnzoo tune: {error}")
+    _say_how_to_go_on(out, again, say)
+    raise typer.Exit(1)
 
 
 def _say_how_to_go_on(out: Path, again: str, say) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -44,8 +44,12 @@ class Folder:
                 f"({self.status() or 'not finished'}). Add --resume to continue it, or choose "
                 "another folder with --out."
             )
+        self._refuse_strangers()
+
+    def _refuse_strangers(self, known: Collection[Path] = ()) -> None:
         # Hidden: what systems leave in every folder, and a kill in the middle of `claim` in this.
-        strangers = sorted(entry.name for entry in self.path.iterdir() if entry.name[0] != ".")
+        found = (entry for entry in self.path.iterdir() if entry.name[0] != ".")
+        strangers = sorted(entry.name for entry in found if entry not in known)
         if strangers:
             raise InputError(
                 f"{self.path}: expected an empty or new folder, found {', '.join(strangers[:3])}"

@@ -71,20 +71,33 @@ class SweepFolder(Folder):
         )
 
     def check_resumed(self, config: Config, origin: Callable[[], Origin]) -> None:
-        """Check that the sweep here can be continued.
+        """Check that the sweep here can be continued; for more trials than it began with, too.
 
         Raises:
             InputError: there is none, or it is of another space, data or version.
         """
         if not self.config_file.exists():
             self.resume(config)  # which says that there is nothing
-        changed = self._changed(config, origin)
+        changed = self._changed(config, origin, may_differ=("tune.max_trials",))
         if changed:
             raise InputError(
                 f"{self.path}: this sweep cannot be continued, as its results would not compare. "
                 "What differs:\n" + "\n".join(f"  {line}" for line in changed) + "\nGo back to "
                 "what it holds, add --fresh to start over, or choose another folder with --out."
             )
+
+    def check_fresh(self, config: Config) -> None:
+        """Check that the sweep here can make room for a new one; `clear` then removes it.
+
+        Raises:
+            InputError: the folder cannot be used, or holds something else too.
+        """
+        if not self.config_file.exists():
+            self.start(config)
+            return
+        make_writable_folder(self.path)
+        self._refuse_other_kind()
+        self._refuse_strangers(known=self._content())
 
     def check_shared(self, config: Config, origin: Callable[[], Origin]) -> None:
         """Check that a worker has the same sweep before it as its chief.
@@ -105,16 +118,22 @@ class SweepFolder(Folder):
                 + "\nStart the worker with the same command, data and versions as the chief."
             )
 
-    def _changed(self, config: Config, origin: Callable[[], Origin]) -> list[str]:
+    def _changed(
+        self, config: Config, origin: Callable[[], Origin], may_differ: tuple[str, ...] = ()
+    ) -> list[str]:
         self._refuse_other_kind()
         found = self.config()
-        changed = differences(found, config)
+        changed = [
+            line
+            for line in differences(found, config)
+            if not line.startswith(tuple(f"{key}: " for key in may_differ))
+        ]
         paths, wanted = list(found.tune.space), list(config.tune.space)
         if not changed and paths != wanted:  # it decides the order of trials, and their names
             changed = [f"tune.space: {', '.join(paths)} there, {', '.join(wanted)} here"]
         if changed or not self.origin_file.exists():
             return changed
-        before, now = json.loads(self.origin_file.read_text()), origin()
+        before, now = self._origin(), origin()
         return [
             f"{part}.{key}: {before[part].get(key)} there, {now[part].get(key)} here"
             for part in now
@@ -122,33 +141,46 @@ class SweepFolder(Folder):
             if before[part].get(key) != now[part].get(key)
         ]
 
-    def clear(self) -> None:
-        """Remove the sweep that is here, and nothing else.
+    def _origin(self) -> Origin:
+        try:
+            return json.loads(self.origin_file.read_text())
+        except ValueError as error:
+            raise InputError(
+                f"{self.origin_file}: expected the data and versions of the sweep, got a corrupt "
+                f"file ({error}). Add --fresh to start over, or choose another folder with --out."
+            ) from None
 
-        Raises:
-            InputError: the folder holds something else.
-        """
-        if not self.config_file.exists():
-            return
-        self._refuse_other_kind()
-        for folder in (self.runs, self.figures, self.logs):
-            shutil.rmtree(folder, ignore_errors=True)
-        for file in (
+    def _content(self) -> list[Path]:
+        """Return all that a sweep may write, its configuration last."""
+        return [
+            self.runs,
+            self.figures,
+            self.logs,
             self.oracle_file,
+            *self.path.glob(f"{self.oracle_file.name}.corrupt-*"),
             self.origin_file,
             self.trials_file,
             self.best_file,
             self.report_file,
             self.summary_file,
-            self.config_file,  # last: a sweep that is half removed is still a sweep
-        ):
-            file.unlink(missing_ok=True)
+            self.config_file,
+        ]
+
+    def clear(self) -> None:
+        """Remove the sweep that is here, if there is one, and nothing else."""
+        if not self.config_file.exists():
+            return
+        for path in self._content():  # a sweep that is half removed is still a sweep
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     def claim(self, config: Config, origin: Origin) -> None:
         """Write configuration and origin: from now on the folder is this sweep's."""
         make_writable_folder(self.path)
-        write_atomically(self.origin_file, json.dumps(origin, indent=2) + "\n")
         super().claim(config)
+        write_atomically(self.origin_file, json.dumps(origin, indent=2) + "\n")
 
     def corrupt_oracle(self, error: Exception) -> InputError:
         """Rename a corrupt `oracle.json`, so that it is neither lost nor read again.

@@ -10,23 +10,22 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bnzoo.errors import InputError
 from bnzoo.tuning.devices import cores_of, gpus_of
-from bnzoo.tuning.roles import Role
+from bnzoo.tuning.roles import CrewError, Role
 
 CHIEF = "chief"
 CONNECTED = "Connected to the chief"  # what a worker says when it is
+LISTENING = "Listening at"  # what a chief says once the folder is its own
+STARTER = "BNZOO_TUNE_STARTER"  # the id of the process that has to stop chief and workers
 LOOK_SECONDS = 0.2
 STOP_SECONDS = 30.0  # to end the epoch's files after Ctrl-C, before being killed
 MOST_RESTARTS = 3
-
-
-class CrewError(Exception):
-    """The work failed: a message for the person, without a traceback."""
 
 
 class Member:
@@ -49,7 +48,10 @@ class Member:
         logs: Path,
     ):
         self.name, self._command, self._cores = role.name, command, cores
-        self._environment = {**os.environ, **variables, **role.variables()}
+        self._ready = LISTENING if role.is_chief else CONNECTED
+        self._environment = {
+            **os.environ, **variables, **role.variables(), STARTER: str(os.getpid()),
+        }  # fmt: skip
         self._output, self._errors = logs / f"{role.name}.log", logs / f"{role.name}.err"
         self.restarts = -1
         self.start()
@@ -68,21 +70,22 @@ class Member:
             )
         if self._cores:  # before it has started any thread
             os.sched_setaffinity(self.process.pid, self._cores)
-        self.started, self.is_connected = time.monotonic(), False
+        self.started, self.is_ready = time.monotonic(), False
         self.restarts += 1
 
-    def look_whether_connected(self) -> bool:
-        """Tell whether the process has reached the chief since it was started."""
-        if not self.is_connected:
+    def look_whether_ready(self) -> bool:
+        """Tell whether the worker has reached the chief since it was started, or that listens."""
+        if not self.is_ready:
             said = self._output.read_bytes()[self._said_before :]
-            self.is_connected = CONNECTED.encode() in said
-        return self.is_connected
+            self.is_ready = self._ready.encode() in said
+        return self.is_ready
 
     def complaint(self) -> str:
         """Return its error message, or all that it said there."""
         text = self._errors.read_text(errors="replace").strip()
-        _, _, message = text.partition("bnzoo tune: ")
-        return message or text or f"{self.name} ended without a word"
+        printed = self._output.read_bytes()[self._said_before :].decode(errors="replace")
+        _, _, message = (text or printed).partition("bnzoo tune: ")
+        return message.strip() or text or f"{self.name} ended without a word"
 
     def ask_to_stop(self) -> None:
         """Stop it as Ctrl-C does; that signal itself is ignored by what a script's `&` started."""
@@ -92,7 +95,7 @@ class Member:
     def end(self, seconds: float) -> None:
         """Wait, and then do not wait any more."""
         try:
-            self.process.wait(max(seconds, 0.1))
+            self.process.wait(max(seconds, 0.01))
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -141,8 +144,14 @@ def run_crew(
                 members.append(Member(role, command, gpu, cores, Path(folder)))
             _attend(chief, members[1:], announce, look, wait)
         finally:
-            _stop(members)
-            keep_logs(Path(folder))
+            try:
+                _stop(members)
+            except KeyboardInterrupt:  # a second Ctrl-C: at once, then
+                for member in members:
+                    member.end(0)
+                raise
+            finally:
+                keep_logs(Path(folder))
 
 
 def _attend(
@@ -155,7 +164,8 @@ def _attend(
     while (code := chief.process.poll()) is None:
         for worker in workers:
             _attend_worker(worker, announce, wait)
-        look()
+        if chief.look_whether_ready():  # before that the folder may hold another sweep
+            look()
         time.sleep(LOOK_SECONDS)
     if code < 0:
         raise CrewError(f"The chief died ({_signal(code)}). Nothing that had ended is lost.")
@@ -173,7 +183,7 @@ def _attend(
 def _attend_worker(worker: Member, announce: Callable[[str], None], wait: float) -> None:
     code = worker.process.poll()
     if code is None:
-        if not worker.look_whether_connected() and time.monotonic() - worker.started > wait:
+        if not worker.look_whether_ready() and time.monotonic() - worker.started > wait:
             raise InputError(
                 f"{worker.name}: expected it to reach the chief within {wait:g} s, and it has not. "
                 "Is the machine too busy for so many workers? Start fewer with --workers, or give "
@@ -200,15 +210,38 @@ def _refuse(member: Member) -> None:
 
 def _stop(members: Sequence[Member]) -> None:
     """Let the workers end before the chief, which then writes down what there is."""
-    deadline = time.monotonic() + STOP_SECONDS
-    for worker in members[1:]:
-        if not worker.look_whether_connected():  # it is still starting: nothing can be lost
+    chief, workers = members[:1], members[1:]
+    told = any(worker.is_ready and (worker.process.poll() or 0) > 0 for worker in workers)
+    for worker in workers:
+        if not worker.look_whether_ready():  # it is still starting: nothing can be lost
             worker.process.kill()
-    for part in (members[1:], members[:1]):
-        for member in part:
-            member.ask_to_stop()
-        for member in part:
-            member.end(deadline - time.monotonic())
+        worker.ask_to_stop()
+    deadline = time.monotonic() + STOP_SECONDS
+    for worker in workers:
+        worker.end(deadline - time.monotonic())
+    for member in chief:
+        if told:  # a worker has told it of its failure: it stops by itself
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                member.process.wait(STOP_SECONDS)
+        member.ask_to_stop()
+        member.end(STOP_SECONDS)
+
+
+def stop_without_starter() -> None:
+    """Stop this process, if a crew has started it, once the crew's starter is gone.
+
+    It may be killed, or its terminal closed; its chief would then hold the folder for ever.
+    """
+    starter = os.environ.get(STARTER)
+    if starter is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(starter):
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _free_port() -> int:

@@ -51,6 +51,10 @@ class Executor:
         scores = [self._score(trial, seed) for seed in self.seeds]
         return trial_score(scores, self._config.tune.objective)
 
+    def has_ended(self, trial: Trial) -> bool:
+        """Tell whether all runs of a trial have."""
+        return all(self._folder.run(trial.name, seed).has_ended() for seed in self.seeds)
+
     def _score(self, trial: Trial, seed: int) -> float | None:
         config = trial_config(self._config, trial.values, seed, trial.epochs)
         run = self._folder.run(trial.name, seed)

@@ -30,13 +30,16 @@ def opened(config: Config, folder: SweepFolder, resume: bool, fresh: bool) -> It
     now = functools.cache(lambda: origin(config))
     make_writable_folder(folder.path)
     with folder.held():
-        if fresh:
-            folder.clear()
         if resume:
             folder.check_resumed(config, now)
+        elif fresh:
+            folder.check_fresh(config)
         else:
             folder.check_new(config, now)
-        folder.claim(config, now())
+        found = now()  # refuses what cannot be loaded, before anything is removed
+        if fresh:
+            folder.clear()
+        folder.claim(config, found)
         yield
 
 

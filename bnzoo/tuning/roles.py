@@ -14,6 +14,10 @@ TUNER_ID, ADDRESS, PORT = (
 EXAMPLE = f"{TUNER_ID}=worker-1 {ADDRESS}=192.168.0.7 {PORT}=8000"
 
 
+class CrewError(Exception):
+    """The work of several processes failed: a message for the person, without a traceback."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Role:
     """A process that is not alone.

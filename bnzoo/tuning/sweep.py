@@ -9,12 +9,13 @@ import keras
 from bnzoo.config import Config
 from bnzoo.runs import SweepFolder
 from bnzoo.training import start_afresh
-from bnzoo.tuning.crew import CONNECTED
+from bnzoo.tuning.crew import CONNECTED, LISTENING
 from bnzoo.tuning.executor import Executor
 from bnzoo.tuning.opening import opened, origin
+from bnzoo.tuning.oracles import saved_oracle
 from bnzoo.tuning.results import write_results
 from bnzoo.tuning.roles import Role
-from bnzoo.tuning.search import Tuner, new_oracle, saved_oracle, search, serve
+from bnzoo.tuning.search import connect, search, serve
 from bnzoo.tuning.trial import Trial
 
 
@@ -70,17 +71,17 @@ def tune(
     config, folder = config.sweep(), SweepFolder(out)
     executor = Executor(config, folder, callbacks, announce, begin_run)
     with opened(config, folder, resume, fresh):
-        oracle = saved_oracle(config, folder)
+        oracle = saved_oracle(config, folder, executor.has_ended)
 
         def record(status: str) -> dict[str, Any]:
             return write_results(folder, config, status, name or folder.path.name, command)
 
         try:
             if chief:
-                announce(f"Listening at {chief.address}. Waiting for workers.")
+                announce(f"{LISTENING} {chief.address}. Waiting for workers.")
                 serve(oracle, chief, look)
             else:
-                search(Tuner(oracle, config, executor, end_trial))
+                search(oracle, config, executor, end_trial)
                 start_afresh()
         except BaseException:  # whatever stops a sweep, what it has found so far is kept
             record("interrupted")
@@ -115,9 +116,7 @@ def work(
     """
     config, folder = config.sweep(), SweepFolder(out)
     executor = Executor(config, folder, callbacks, announce, begin_run)
-    oracle = new_oracle(config, folder)
-    tuner = Tuner(oracle, config, executor, end_trial, role, wait)
-    tuner.oracle.get_space()  # now the chief has answered, and opened the folder
+    oracle = connect(role, wait)  # which has opened the folder
     folder.check_shared(config, lambda: origin(config))
     announce(f"{CONNECTED} at {role.address}.")
-    search(tuner)
+    search(oracle, config, executor, end_trial, role.name)

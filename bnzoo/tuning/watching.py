@@ -63,8 +63,8 @@ class Watcher:
             if written != self._read_at:
                 self._states = read_trials(self._folder, self._config)
                 self._read_at = written
-        except (FileNotFoundError, ValueError, KeyError):
-            pass  # not there yet, or corrupt: whoever runs the search says so
+        except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
+            pass  # not there yet, corrupt or of another space: whoever runs the search says so
         return self._states
 
     def _line(self, state: TrialState) -> Line:
