@@ -1,6 +1,7 @@
 """The `tune` section: what can be searched, what is refused, and what a trial's config is."""
 
 import itertools
+import time
 
 import pytest
 
@@ -159,6 +160,10 @@ REFUSED = {
         {"space": {RATE: {"min": 0.1, "max": 1.0, "steps": 1}}},
         "expected at least 2 steps, got 1",
     ),
+    "more steps than values differ": (
+        {"space": {RATE: {"min": 0.1, "max": 1.0, "steps": 1_000_000_000}}},
+        f"tune.space.{RATE}.steps: expected at most 10,000 steps, got 1,000,000,000",
+    ),
     "an unknown key of a range": (
         {"space": {RATE: {"min": 0.1, "max": 1.0, "step": 3}}},
         "unknown key 'step'. Did you mean 'steps'?",
@@ -269,6 +274,40 @@ def test_a_large_space_is_checked_value_by_value():
     lines = problems(algorithm="random", max_trials=3, space=space)
     assert len(lines) == 1
     assert "data.batch_size" in lines[0]
+
+
+HUNDRED = {"min": 0.1, "max": 0.9, "steps": 100}
+HUGE = {
+    RATE: HUNDRED,
+    "train.optimizer.momentum": HUNDRED,
+    "model.batch_norm.momentum": HUNDRED,
+    "model.batch_norm.epsilon": HUNDRED,
+}
+
+
+def test_a_huge_grid_is_refused_at_once_with_its_size():
+    begun = time.perf_counter()
+    (line,) = problems(space=HUGE)
+    assert "tune.space: expected at most 100,000 combinations in a grid, got 100,000,000." in line
+    (line,) = problems(space=HUGE, max_trials=200_000)
+    assert "expected at least the 100,000,000 combinations of the grid, got 200000" in line
+    assert config.expected_trials(make_config(space=HUGE, max_trials=10**9)) == 10**8
+    assert time.perf_counter() - begun < 5  # it takes 0.1 s; counting one by one took minutes
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        {},
+        {"b": {"a": (1, 2)}},
+        {"b": {"a": (1, 2)}, "c": {"a": (2, 3), "b": (6,)}},
+        {"c": {"b": ([7],)}, "d": {"c": (8,), "a": (3,)}},
+    ],
+)
+def test_combinations_are_counted_without_being_made(conditions):
+    values = {"a": (1, 2, 3, 4), "b": (5, 6, [7]), "c": (8, 9), "d": tuple(range(10))}
+    space = [config.Dimension(key, values[key], conditions.get(key, {})) for key in values]
+    assert space_size.count_combinations(space) == len(list(config.combinations(space)))
 
 
 def test_a_study_and_a_sweep_can_share_a_config():

@@ -17,7 +17,7 @@ from bnzoo.config.variants import resolve
 from bnzoo.errors import InputError, nearest
 
 MOST_TRIED = 500  # combinations that are checked; of a larger space, each value alone
-MOST_COUNTED = 100_000
+MOST_TRIALS = 100_000  # of a grid that does not say with max_trials that it may be larger
 
 
 def space_problems(tree: dict, source: str, known: list[str]) -> list[str]:
@@ -112,7 +112,7 @@ def _to_try(space: list[Dimension]) -> list[Values]:
         else one
         for one in space
     ]
-    if count_combinations(ends, MOST_TRIED) <= MOST_TRIED:
+    if count_combinations(ends) <= MOST_TRIED:
         return list(combinations(ends))
     found = []
     for place, one in enumerate(ends):
@@ -139,14 +139,18 @@ def _grid_problems(tune: Tune, space: list[Dimension]) -> list[str]:
         for one in space
         if one.is_range
     ]
-    if problems or tune.max_trials is None:
+    if problems:
         return problems
-    count = count_combinations(space, MOST_COUNTED)
-    if count <= tune.max_trials:
+    count = count_combinations(space)
+    if tune.max_trials is None and count > MOST_TRIALS:
+        return [
+            f"tune.space: expected at most {MOST_TRIALS:,} combinations in a grid, got {count:,}. "
+            "Search fewer values, or set algorithm: random and max_trials."
+        ]
+    if tune.max_trials is None or count <= tune.max_trials:
         return []
-    shown = f"{count:,}" if count <= MOST_COUNTED else f"more than {MOST_COUNTED:,}"
     return [
-        f"tune.max_trials: expected at least the {shown} combinations of the grid, got "
+        f"tune.max_trials: expected at least the {count:,} combinations of the grid, got "
         f"{tune.max_trials}. Raise it, search fewer values, or set algorithm: random."
     ]
 
@@ -155,8 +159,7 @@ def _hyperband_problems(space: list[Dimension], base: dict) -> list[str]:
     section = base.get("train")
     epochs = section.get("epochs") if isinstance(section, dict) else None
     epochs = epochs if isinstance(epochs, int) else Train().epochs
-    needed = hyperband_starts(epochs)
-    count = count_combinations(space, needed)
+    needed, count = hyperband_starts(epochs), count_combinations(space)
     if count >= needed:
         return []
     return [
