@@ -98,6 +98,47 @@ def test_any_key_can_be_searched_with_values_of_any_kind():
     assert run.tune is None
 
 
+OPTIMIZER = "train.optimizer"
+
+
+@pytest.mark.parametrize("paths", [(RATE, OPTIMIZER), (OPTIMIZER, RATE)])
+def test_a_key_inside_another_keeps_its_value_in_either_order(paths):
+    values = {RATE: [0.02, 0.3], OPTIMIZER: ["sgd", {"name": "adam", "beta_1": 0.8}]}
+    checked = make_config(space={path: values[path] for path in paths})
+    found = list(config.combinations(config.space_of(checked)))
+    optimizers = [config.trial_config(checked, one).train.optimizer for one in found]
+    assert [one.learning_rate for one in optimizers] == [one[RATE] for one in found]
+    assert {(one.name, one.learning_rate) for one in optimizers} == {
+        ("sgd", 0.02), ("sgd", 0.3), ("adam", 0.02), ("adam", 0.3),
+    }  # fmt: skip
+
+
+def test_conditions_may_tell_apart_what_lies_inside_another_key():
+    patience, stopping = "train.early_stopping.patience", "train.early_stopping"
+    space = {patience: [2, 5], stopping: [None, {"monitor": "loss"}]}
+    (line,) = problems(space=space)
+    assert f"{stopping}: expected values that {patience}, which is searched too" in line
+    assert "does not change, got None." in line
+    conditions = {patience: {stopping: [{"monitor": "loss"}]}}
+    checked = make_config(space=space, conditions=conditions)
+    runs = [
+        config.trial_config(checked, one) for one in config.combinations(config.space_of(checked))
+    ]
+    assert [one.train.early_stopping and one.train.early_stopping.patience for one in runs] == [
+        None, 2, 5,
+    ]  # fmt: skip
+
+
+def test_combinations_that_are_one_run_are_refused_and_two_are_named():
+    (line,) = problems(space={OPTIMIZER: ["sgd", "adam", {"name": "sgd"}], RATE: [0.1, 0.2]})
+    assert "tune.space: expected another config for each combination, got the same for" in line
+    first, second = (
+        f"({OPTIMIZER}: sgd, {RATE}: 0.1)",
+        f"({OPTIMIZER}: {{'name': 'sgd'}}, {RATE}: 0.1)",
+    )
+    assert f"{first} and {second} (and 1 more)." in line
+
+
 def test_conditions_search_a_key_only_where_it_matters():
     momentum = "model.batch_norm.momentum"
     checked = make_config(
@@ -193,6 +234,16 @@ REFUSED = {
         {"space": {"train.optimizer.name": ["sgd", "adam"], "train.optimizer.nesterov": [True]}},
         "tune.space: train.optimizer.nesterov: unknown key 'nesterov'",
     ),
+    "a value that a key inside its own would change": (
+        {
+            "space": {
+                RATE: [0.1],
+                "train.optimizer": ["adam", {"name": "sgd", "learning_rate": 0.2}],
+            }
+        },
+        f"tune.space: train.optimizer: expected values that {RATE}, which is searched too, does "
+        "not change, got {'name': 'sgd', 'learning_rate': 0.2}. Leave train.optimizer.",
+    ),
     "a grid larger than max_trials": (
         {"max_trials": 20},
         "tune.max_trials: expected at least the 21 combinations of the grid, got 20",
@@ -274,6 +325,24 @@ def test_a_large_space_is_checked_value_by_value():
     lines = problems(algorithm="random", max_trials=3, space=space)
     assert len(lines) == 1
     assert "data.batch_size" in lines[0]
+
+
+def test_a_large_space_is_checked_by_whole_combinations():
+    """A key that needs another one's value is not tried without it."""
+    nesterov, name = "train.optimizer.nesterov", "train.optimizer.name"
+    tree = {**TREE, "train": {"optimizer": "adam"}}
+    space = {
+        RATE: {"min": 0.1, "max": 0.9, "steps": 300},
+        nesterov: [True, False],
+        name: ["sgd"],
+        "train.precision": ["float32", "mixed_float16"],
+    }
+    assert config.expected_trials(make_config(tree, space=space)) == 1200
+    space[name] = ["sgd", "rmsprop"]
+    assert any("unknown key 'nesterov'" in line for line in problems(tree, space=space))
+    conditions = {nesterov: {name: ["sgd"]}}
+    checked = make_config(tree, space=space, conditions=conditions)
+    assert config.expected_trials(checked) == 300 * 2 * (2 + 1)
 
 
 HUNDRED = {"min": 0.1, "max": 0.9, "steps": 100}

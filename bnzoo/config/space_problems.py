@@ -3,20 +3,13 @@
 from typing import Any
 
 from bnzoo.config.problems import check
-from bnzoo.config.space import (
-    FIXED,
-    Dimension,
-    Values,
-    combinations,
-    search_space,
-)
+from bnzoo.config.space import Dimension, search_space
+from bnzoo.config.space_combinations import combination_problems
 from bnzoo.config.space_size import count_combinations, hyperband_starts
 from bnzoo.config.train import Train
 from bnzoo.config.tune import Range, Tune
-from bnzoo.config.variants import resolve
 from bnzoo.errors import InputError, nearest
 
-MOST_TRIED = 500  # combinations that are checked; of a larger space, each value alone
 MOST_TRIALS = 100_000  # of a grid that does not say with max_trials that it may be larger
 
 
@@ -36,7 +29,7 @@ def space_problems(tree: dict, source: str, known: list[str]) -> list[str]:
         base = {key: value for key, value in tree.items() if key not in ("compare", "tune")}
         space = search_space(base, tune)
         known = [problem.removeprefix(f"{source}: ") for problem in known]
-        problems = _value_problems(base, space, known)
+        problems = combination_problems(base, tune, space, known)
         problems += _size_problems(tune, space, base)
     return [f"{source}: {problem}" for problem in problems]
 
@@ -90,38 +83,6 @@ def _circles(tune: Tune) -> list[str]:
         f"tune.conditions: expected no circle, got {' and '.join(left)}, each of which waits for "
         "another. Remove one of the conditions."
     ]
-
-
-def _value_problems(base: dict, space: list[Dimension], known: list[str]) -> list[str]:
-    """Name what would stop a trial, once each."""
-    problems: dict[str, None] = {}
-    for values in _to_try(space):
-        try:
-            resolve(base, values, "tune.space", FIXED)
-        except InputError as error:
-            lines = (line for line in str(error).splitlines())
-            problems |= {line: None for line in lines if line.split(": ", 1)[1] not in known}
-    return list(problems)
-
-
-def _to_try(space: list[Dimension]) -> list[Values]:
-    """Return all combinations; of a large space, for each value the first one that has it."""
-    ends = [
-        Dimension(one.path, (one.values[0], one.values[-1]), one.conditions)
-        if one.is_range
-        else one
-        for one in space
-    ]
-    if count_combinations(ends) <= MOST_TRIED:
-        return list(combinations(ends))
-    found = []
-    for place, one in enumerate(ends):
-        before = [
-            Dimension(other.path, (one.conditions.get(other.path, other.values)[0],), {})
-            for other in ends[:place]
-        ]
-        found += combinations([*before, one])
-    return found
 
 
 def _size_problems(tune: Tune, space: list[Dimension], base: dict) -> list[str]:
