@@ -261,6 +261,14 @@ REFUSED = {
         {"algorithm": "hyperband", "space": {PLACEMENT: ["none", "before"]}},
         "tune.space: expected at least 17 combinations, which hyperband starts with",
     ),
+    "epochs that hyperband would set itself": (
+        {"algorithm": "hyperband", "space": {RATE: {"min": 0.1, "max": 1}, "train.epochs": [3, 9]}},
+        "tune.space.train.epochs: expected no train.epochs with hyperband",
+    ),
+    "epochs inside a section that hyperband would set itself": (
+        {"algorithm": "hyperband", "space": {"train": [{"epochs": 3}, {"epochs": 9}]}},
+        "tune.space.train: expected no train.epochs with hyperband",
+    ),
     "an unknown algorithm": ({"algorithm": "gird"}, "Did you mean 'grid'?"),
     "a metric that no run has": (
         {"objective": {"name": "val_acc", "direction": "max"}},
@@ -308,6 +316,15 @@ def test_a_metric_that_the_run_does_not_measure_is_refused():
     (line,) = problems(tree)
     assert "tune.objective.name: expected a metric that the run has" in line
     assert "got 'val_accuracy'" in line
+
+
+@pytest.mark.parametrize("values", [["none", 0.2], ["none"], [None, 0.2]])
+def test_a_metric_that_some_combination_does_not_measure_is_refused(values):
+    (line,) = problems(space={"data.validation": values, PLACEMENT: ["none", "before"]})
+    assert "tune.objective.name: expected a metric that every combination of tune.space has" in line
+    assert "got 'val_accuracy', which is not measured where data.validation is none" in line
+    objective = {"name": "accuracy", "direction": "max"}
+    assert make_config(space={"data.validation": values}, objective=objective)
 
 
 def test_problems_of_the_config_and_of_the_space_are_reported_together_and_once():

@@ -35,6 +35,7 @@ def combination_problems(
             all_lines = str(error).splitlines()
             lines += [line for line in all_lines if line.split(": ", 1)[1] not in known]
         else:
+            lines += _unmeasured(config, tune, known)
             found.append((values, config))
         problems |= dict.fromkeys(lines)
     return list(problems) or _same(found)
@@ -103,6 +104,17 @@ def _holds(node: Any, value: Any) -> bool:
     if isinstance(node, dict):  # `optimizer: sgd` is short for a mapping with a name
         return "name" in node and node["name"] == value
     return node == value
+
+
+def _unmeasured(config: Config, tune: Tune, known: list[str]) -> list[str]:
+    where, metric = "tune.objective.name", tune.objective.name
+    if config.measures(metric) or any(line.startswith(f"{where}: ") for line in known):
+        return []
+    return [
+        f"{where}: expected a metric that every combination of tune.space has, got {metric!r}, "
+        "which is not measured where data.validation is none. Take none out of the space, or "
+        f"set the objective to {metric.removeprefix('val_')}."
+    ]
 
 
 def _same(found: list[tuple[Values, Config]]) -> list[str]:

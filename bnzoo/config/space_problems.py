@@ -117,16 +117,29 @@ def _grid_problems(tune: Tune, space: list[Dimension]) -> list[str]:
 
 
 def _hyperband_problems(space: list[Dimension], base: dict) -> list[str]:
+    problems = [
+        f"tune.space.{one.path}: expected no train.epochs with hyperband, which itself decides how "
+        "many epochs a trial gets, at most those of the config, got them among what is searched. "
+        "Leave them out, or set algorithm: grid."
+        for one in space
+        if _sets_epochs(one)
+    ]
     section = base.get("train")
     epochs = section.get("epochs") if isinstance(section, dict) else None
     epochs = epochs if isinstance(epochs, int) else Train().epochs
     needed, count = hyperband_starts(epochs), count_combinations(space)
-    if count >= needed:
-        return []
+    if problems or count >= needed:
+        return problems
     return [
         f"tune.space: expected at least {needed} combinations, which hyperband starts with for "
         f"train.epochs: {epochs}, got {count}. Search more values, or set algorithm: grid."
     ]
+
+
+def _sets_epochs(one: Dimension) -> bool:
+    if one.path == "train":
+        return any(isinstance(value, dict) and "epochs" in value for value in one.values)
+    return one.path == "train.epochs"
 
 
 def _listed(values: tuple) -> str:
