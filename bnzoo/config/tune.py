@@ -8,6 +8,9 @@ from bnzoo.config.base import PositiveInt, Section
 from bnzoo.config.seeds import as_seeds
 from bnzoo.errors import nearest
 
+RATE, PLACEMENT = "train.optimizer.learning_rate", "model.placement"
+"""The keys that a sweep's tables and figures are made of, where they are searched."""
+
 METRICS = ("val_accuracy", "val_loss", "accuracy", "loss", "seconds")
 
 # Without steps, the share of a range's values that neighbours are apart: 1001 values in all.

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bnzoo.config import Config
+from bnzoo.config.tune import PLACEMENT, RATE
 from bnzoo.runs import SweepFolder
 from bnzoo.studies.statistics import describe, paired_difference
 from bnzoo.studies.summary import origin, protocol
@@ -12,7 +13,6 @@ from bnzoo.tuning.score import run_score, trial_score
 from bnzoo.tuning.trial import Trial, read_trials
 from bnzoo.tuning.verdict import best_words, sweep_verdict
 
-RATE, PLACEMENT = "train.optimizer.learning_rate", "model.placement"
 STABLE_WITHIN = 0.05
 """A rate is stable where every seed is within these 5 points of its placement's best accuracy."""
 
