@@ -1,6 +1,7 @@
 """What a sweep's summary says of runs: which rates are stable, and runs without the objective."""
 
 import json
+from pathlib import Path
 
 import pytest
 from sweeps import PLACEMENT, RATE, make_config
@@ -112,6 +113,13 @@ def test_a_completed_run_without_the_objective_is_no_divergence(tmp_path, withou
     assert placement["largest_stable_rate"] is None
     assert summary["best"] is None
     assert summary["verdict"] == "No trial has a validation accuracy."
+
+
+def test_the_paths_of_rate_and_placement_are_written_once():
+    package = Path(runs.__file__).parents[1]
+    for path in (RATE, PLACEMENT):
+        homes = [file.name for file in package.rglob("*.py") if f'"{path}"' in file.read_text()]
+        assert homes == ["tune.py"]
 
 
 def test_its_sweep_has_a_table_and_a_report_all_the_same(tmp_path, without_validation):
