@@ -1,6 +1,7 @@
 """The `tune` section: what can be searched, what is refused, and what a trial's config is."""
 
 import itertools
+import time
 
 import pytest
 
@@ -97,6 +98,47 @@ def test_any_key_can_be_searched_with_values_of_any_kind():
     assert run.tune is None
 
 
+OPTIMIZER = "train.optimizer"
+
+
+@pytest.mark.parametrize("paths", [(RATE, OPTIMIZER), (OPTIMIZER, RATE)])
+def test_a_key_inside_another_keeps_its_value_in_either_order(paths):
+    values = {RATE: [0.02, 0.3], OPTIMIZER: ["sgd", {"name": "adam", "beta_1": 0.8}]}
+    checked = make_config(space={path: values[path] for path in paths})
+    found = list(config.combinations(config.space_of(checked)))
+    optimizers = [config.trial_config(checked, one).train.optimizer for one in found]
+    assert [one.learning_rate for one in optimizers] == [one[RATE] for one in found]
+    assert {(one.name, one.learning_rate) for one in optimizers} == {
+        ("sgd", 0.02), ("sgd", 0.3), ("adam", 0.02), ("adam", 0.3),
+    }  # fmt: skip
+
+
+def test_conditions_may_tell_apart_what_lies_inside_another_key():
+    patience, stopping = "train.early_stopping.patience", "train.early_stopping"
+    space = {patience: [2, 5], stopping: [None, {"monitor": "loss"}]}
+    (line,) = problems(space=space)
+    assert f"{stopping}: expected values that {patience}, which is searched too" in line
+    assert "does not change, got None." in line
+    conditions = {patience: {stopping: [{"monitor": "loss"}]}}
+    checked = make_config(space=space, conditions=conditions)
+    runs = [
+        config.trial_config(checked, one) for one in config.combinations(config.space_of(checked))
+    ]
+    assert [one.train.early_stopping and one.train.early_stopping.patience for one in runs] == [
+        None, 2, 5,
+    ]  # fmt: skip
+
+
+def test_combinations_that_are_one_run_are_refused_and_two_are_named():
+    (line,) = problems(space={OPTIMIZER: ["sgd", "adam", {"name": "sgd"}], RATE: [0.1, 0.2]})
+    assert "tune.space: expected another config for each combination, got the same for" in line
+    first, second = (
+        f"({OPTIMIZER}: sgd, {RATE}: 0.1)",
+        f"({OPTIMIZER}: {{'name': 'sgd'}}, {RATE}: 0.1)",
+    )
+    assert f"{first} and {second} (and 1 more)." in line
+
+
 def test_conditions_search_a_key_only_where_it_matters():
     momentum = "model.batch_norm.momentum"
     checked = make_config(
@@ -159,6 +201,10 @@ REFUSED = {
         {"space": {RATE: {"min": 0.1, "max": 1.0, "steps": 1}}},
         "expected at least 2 steps, got 1",
     ),
+    "more steps than values differ": (
+        {"space": {RATE: {"min": 0.1, "max": 1.0, "steps": 1_000_000_000}}},
+        f"tune.space.{RATE}.steps: expected at most 10,000 steps, got 1,000,000,000",
+    ),
     "an unknown key of a range": (
         {"space": {RATE: {"min": 0.1, "max": 1.0, "step": 3}}},
         "unknown key 'step'. Did you mean 'steps'?",
@@ -188,6 +234,16 @@ REFUSED = {
         {"space": {"train.optimizer.name": ["sgd", "adam"], "train.optimizer.nesterov": [True]}},
         "tune.space: train.optimizer.nesterov: unknown key 'nesterov'",
     ),
+    "a value that a key inside its own would change": (
+        {
+            "space": {
+                RATE: [0.1],
+                "train.optimizer": ["adam", {"name": "sgd", "learning_rate": 0.2}],
+            }
+        },
+        f"tune.space: train.optimizer: expected values that {RATE}, which is searched too, does "
+        "not change, got {'name': 'sgd', 'learning_rate': 0.2}. Leave train.optimizer.",
+    ),
     "a grid larger than max_trials": (
         {"max_trials": 20},
         "tune.max_trials: expected at least the 21 combinations of the grid, got 20",
@@ -204,6 +260,14 @@ REFUSED = {
     "a space too small for hyperband": (
         {"algorithm": "hyperband", "space": {PLACEMENT: ["none", "before"]}},
         "tune.space: expected at least 17 combinations, which hyperband starts with",
+    ),
+    "epochs that hyperband would set itself": (
+        {"algorithm": "hyperband", "space": {RATE: {"min": 0.1, "max": 1}, "train.epochs": [3, 9]}},
+        "tune.space.train.epochs: expected no train.epochs with hyperband",
+    ),
+    "epochs inside a section that hyperband would set itself": (
+        {"algorithm": "hyperband", "space": {"train": [{"epochs": 3}, {"epochs": 9}]}},
+        "tune.space.train: expected no train.epochs with hyperband",
     ),
     "an unknown algorithm": ({"algorithm": "gird"}, "Did you mean 'grid'?"),
     "a metric that no run has": (
@@ -254,6 +318,15 @@ def test_a_metric_that_the_run_does_not_measure_is_refused():
     assert "got 'val_accuracy'" in line
 
 
+@pytest.mark.parametrize("values", [["none", 0.2], ["none"], [None, 0.2]])
+def test_a_metric_that_some_combination_does_not_measure_is_refused(values):
+    (line,) = problems(space={"data.validation": values, PLACEMENT: ["none", "before"]})
+    assert "tune.objective.name: expected a metric that every combination of tune.space has" in line
+    assert "got 'val_accuracy', which is not measured where data.validation is none" in line
+    objective = {"name": "accuracy", "direction": "max"}
+    assert make_config(space={"data.validation": values}, objective=objective)
+
+
 def test_problems_of_the_config_and_of_the_space_are_reported_together_and_once():
     tree = {**TREE, "model": {"name": "dense", "units": [-1]}}
     lines = problems(tree, space={"train.epoch": [1, 2, 3]})
@@ -269,6 +342,58 @@ def test_a_large_space_is_checked_value_by_value():
     lines = problems(algorithm="random", max_trials=3, space=space)
     assert len(lines) == 1
     assert "data.batch_size" in lines[0]
+
+
+def test_a_large_space_is_checked_by_whole_combinations():
+    """A key that needs another one's value is not tried without it."""
+    nesterov, name = "train.optimizer.nesterov", "train.optimizer.name"
+    tree = {**TREE, "train": {"optimizer": "adam"}}
+    space = {
+        RATE: {"min": 0.1, "max": 0.9, "steps": 300},
+        nesterov: [True, False],
+        name: ["sgd"],
+        "train.precision": ["float32", "mixed_float16"],
+    }
+    assert config.expected_trials(make_config(tree, space=space)) == 1200
+    space[name] = ["sgd", "rmsprop"]
+    assert any("unknown key 'nesterov'" in line for line in problems(tree, space=space))
+    conditions = {nesterov: {name: ["sgd"]}}
+    checked = make_config(tree, space=space, conditions=conditions)
+    assert config.expected_trials(checked) == 300 * 2 * (2 + 1)
+
+
+HUNDRED = {"min": 0.1, "max": 0.9, "steps": 100}
+HUGE = {
+    RATE: HUNDRED,
+    "train.optimizer.momentum": HUNDRED,
+    "model.batch_norm.momentum": HUNDRED,
+    "model.batch_norm.epsilon": HUNDRED,
+}
+
+
+def test_a_huge_grid_is_refused_at_once_with_its_size():
+    begun = time.perf_counter()
+    (line,) = problems(space=HUGE)
+    assert "tune.space: expected at most 100,000 combinations in a grid, got 100,000,000." in line
+    (line,) = problems(space=HUGE, max_trials=200_000)
+    assert "expected at least the 100,000,000 combinations of the grid, got 200000" in line
+    assert config.expected_trials(make_config(space=HUGE, max_trials=10**9)) == 10**8
+    assert time.perf_counter() - begun < 5  # it takes 0.1 s; counting one by one took minutes
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        {},
+        {"b": {"a": (1, 2)}},
+        {"b": {"a": (1, 2)}, "c": {"a": (2, 3), "b": (6,)}},
+        {"c": {"b": ([7],)}, "d": {"c": (8,), "a": (3,)}},
+    ],
+)
+def test_combinations_are_counted_without_being_made(conditions):
+    values = {"a": (1, 2, 3, 4), "b": (5, 6, [7]), "c": (8, 9), "d": tuple(range(10))}
+    space = [config.Dimension(key, values[key], conditions.get(key, {})) for key in values]
+    assert space_size.count_combinations(space) == len(list(config.combinations(space)))
 
 
 def test_a_study_and_a_sweep_can_share_a_config():

@@ -99,8 +99,16 @@ def test_the_report_names_what_was_best_stable_and_diverged(written):
         in (page.text)
     )
     assert "2 of 7" in page.text  # of the trials without batch normalization
-    assert "within 5 points of the best accuracy of its placement" in page.text
+    assert "no trial with it diverged, whatever else was searched" in page.text
+    assert "within 5 points of the best accuracy of its placement." in page.text
     assert summary["command"] in page.text
+
+
+def test_the_report_of_hyperband_says_after_how_many_epochs_a_rate_counts(tmp_path):
+    summary = make_sweep(tmp_path) | {"algorithm": "hyperband"}
+    write_sweep_report(tmp_path, summary)
+    text = Page((tmp_path / "report.html").read_text()).text
+    assert "of its placement, after the most epochs that the placement was given." in text
 
 
 def test_the_page_opens_without_a_network_and_its_figures_are_files(written):

@@ -34,13 +34,21 @@ class Config(Section):
                 f"train.early_stopping.monitor: expected loss or accuracy, as data.validation is "
                 f"none, got {stopping.monitor!r}. Set data.validation, for example to 0.1."
             )
-        objective = self.tune.objective.name if self.tune else ""
-        if objective.startswith("val_") and self.data.validation == "none":
+        objective = self.tune.objective.name if self.tune else "loss"
+        if not self.measures(objective):
             raise ValueError(
                 f"tune.objective.name: expected a metric that the run has, as data.validation is "
                 f"none, got {objective!r}. Set data.validation, for example to 0.1."
             )
         return self
+
+    def measures(self, metric: str) -> bool:
+        """Tell whether the history of a run has a metric.
+
+        Args:
+            metric: one of `bnzoo.config.tune.METRICS`.
+        """
+        return not metric.startswith("val_") or self.data.validation != "none"
 
     def single_run(self) -> "Config":
         """Return the same without study and sweep: the configuration of one run."""

@@ -90,7 +90,7 @@ def _is_whole(tree: dict, path: str, span: Range, parents: Values) -> bool:
 
 def _is_accepted(tree: dict, overrides: Values) -> bool:
     try:
-        resolve(tree, overrides, "", FIXED)
+        resolve_values(tree, overrides)
     except InputError:
         return False
     return True
@@ -140,7 +140,23 @@ def trial_config(
         tree["seed"] = seed
     if epochs is not None:
         overrides["train.epochs"] = epochs
-    return resolve(tree, overrides, "tune.space", FIXED)
+    return resolve_values(tree, overrides)
+
+
+def resolve_values(tree: dict, values: Values) -> Config:
+    """Return the checked configuration of a tree with the values of a combination in it.
+
+    Where one path lies inside another, the shorter is set first: the longer would be lost.
+
+    Args:
+        tree: a configuration as plain mappings.
+        values: by path, in any order.
+
+    Raises:
+        InputError: names every problem, one per line.
+    """
+    ordered = dict(sorted(values.items(), key=lambda item: item[0].count(".")))
+    return resolve(tree, ordered, "tune.space", FIXED)
 
 
 def values_name(values: Values) -> str:

@@ -3,21 +3,14 @@
 from typing import Any
 
 from bnzoo.config.problems import check
-from bnzoo.config.space import (
-    FIXED,
-    Dimension,
-    Values,
-    combinations,
-    search_space,
-)
+from bnzoo.config.space import Dimension, search_space
+from bnzoo.config.space_combinations import combination_problems
 from bnzoo.config.space_size import count_combinations, hyperband_starts
 from bnzoo.config.train import Train
 from bnzoo.config.tune import Range, Tune
-from bnzoo.config.variants import resolve
 from bnzoo.errors import InputError, nearest
 
-MOST_TRIED = 500  # combinations that are checked; of a larger space, each value alone
-MOST_COUNTED = 100_000
+MOST_TRIALS = 100_000  # of a grid that does not say with max_trials that it may be larger
 
 
 def space_problems(tree: dict, source: str, known: list[str]) -> list[str]:
@@ -36,7 +29,7 @@ def space_problems(tree: dict, source: str, known: list[str]) -> list[str]:
         base = {key: value for key, value in tree.items() if key not in ("compare", "tune")}
         space = search_space(base, tune)
         known = [problem.removeprefix(f"{source}: ") for problem in known]
-        problems = _value_problems(base, space, known)
+        problems = combination_problems(base, tune, space, known)
         problems += _size_problems(tune, space, base)
     return [f"{source}: {problem}" for problem in problems]
 
@@ -92,38 +85,6 @@ def _circles(tune: Tune) -> list[str]:
     ]
 
 
-def _value_problems(base: dict, space: list[Dimension], known: list[str]) -> list[str]:
-    """Name what would stop a trial, once each."""
-    problems: dict[str, None] = {}
-    for values in _to_try(space):
-        try:
-            resolve(base, values, "tune.space", FIXED)
-        except InputError as error:
-            lines = (line for line in str(error).splitlines())
-            problems |= {line: None for line in lines if line.split(": ", 1)[1] not in known}
-    return list(problems)
-
-
-def _to_try(space: list[Dimension]) -> list[Values]:
-    """Return all combinations; of a large space, for each value the first one that has it."""
-    ends = [
-        Dimension(one.path, (one.values[0], one.values[-1]), one.conditions)
-        if one.is_range
-        else one
-        for one in space
-    ]
-    if count_combinations(ends, MOST_TRIED) <= MOST_TRIED:
-        return list(combinations(ends))
-    found = []
-    for place, one in enumerate(ends):
-        before = [
-            Dimension(other.path, (one.conditions.get(other.path, other.values)[0],), {})
-            for other in ends[:place]
-        ]
-        found += combinations([*before, one])
-    return found
-
-
 def _size_problems(tune: Tune, space: list[Dimension], base: dict) -> list[str]:
     if tune.algorithm == "grid":
         return _grid_problems(tune, space)
@@ -139,30 +100,46 @@ def _grid_problems(tune: Tune, space: list[Dimension]) -> list[str]:
         for one in space
         if one.is_range
     ]
-    if problems or tune.max_trials is None:
+    if problems:
         return problems
-    count = count_combinations(space, MOST_COUNTED)
-    if count <= tune.max_trials:
+    count = count_combinations(space)
+    if tune.max_trials is None and count > MOST_TRIALS:
+        return [
+            f"tune.space: expected at most {MOST_TRIALS:,} combinations in a grid, got {count:,}. "
+            "Search fewer values, or set algorithm: random and max_trials."
+        ]
+    if tune.max_trials is None or count <= tune.max_trials:
         return []
-    shown = f"{count:,}" if count <= MOST_COUNTED else f"more than {MOST_COUNTED:,}"
     return [
-        f"tune.max_trials: expected at least the {shown} combinations of the grid, got "
+        f"tune.max_trials: expected at least the {count:,} combinations of the grid, got "
         f"{tune.max_trials}. Raise it, search fewer values, or set algorithm: random."
     ]
 
 
 def _hyperband_problems(space: list[Dimension], base: dict) -> list[str]:
+    problems = [
+        f"tune.space.{one.path}: expected no train.epochs with hyperband, which itself decides how "
+        "many epochs a trial gets, at most those of the config, got them among what is searched. "
+        "Leave them out, or set algorithm: grid."
+        for one in space
+        if _sets_epochs(one)
+    ]
     section = base.get("train")
     epochs = section.get("epochs") if isinstance(section, dict) else None
     epochs = epochs if isinstance(epochs, int) else Train().epochs
-    needed = hyperband_starts(epochs)
-    count = count_combinations(space, needed)
-    if count >= needed:
-        return []
+    needed, count = hyperband_starts(epochs), count_combinations(space)
+    if problems or count >= needed:
+        return problems
     return [
         f"tune.space: expected at least {needed} combinations, which hyperband starts with for "
         f"train.epochs: {epochs}, got {count}. Search more values, or set algorithm: grid."
     ]
+
+
+def _sets_epochs(one: Dimension) -> bool:
+    if one.path == "train":
+        return any(isinstance(value, dict) and "epochs" in value for value in one.values)
+    return one.path == "train.epochs"
 
 
 def _listed(values: tuple) -> str:

@@ -1,17 +1,40 @@
 """How many trials a sweep makes."""
 
-import itertools
+import collections
 import math
 
 from bnzoo.config.schema import Config
-from bnzoo.config.space import Dimension, combinations, space_of
+from bnzoo.config.space import Dimension, Values, space_of
 
 HYPERBAND_FACTOR = 3  # of keras-tuner: one trial in three goes on, for three times the epochs
 
 
-def count_combinations(space: list[Dimension], most: int) -> int:
-    """Return how many combinations there are, or `most + 1` where there are more."""
-    return sum(1 for _ in itertools.islice(combinations(space), most + 1))
+def count_combinations(space: list[Dimension]) -> int:
+    """Return how many combinations there are, without making them: there may be billions.
+
+    Args:
+        space: the keys, each after those that its conditions name.
+    """
+    return _count(space, {})
+
+
+def _count(space: list[Dimension], values: Values) -> int:
+    """Count the combinations of the keys that are left, given values that conditions look at."""
+    if not space:
+        return 1
+    first, *rest = space
+    if not first.is_active(values):
+        return _count(rest, values)
+    conditions = [one.conditions[first.path] for one in rest if first.path in one.conditions]
+    if not conditions:
+        return len(first.values) * _count(rest, values)
+    # Values that meet the same conditions have equally many combinations: one of them is counted.
+    meeting = {tuple(value in met for met in conditions): value for value in first.values}
+    sizes = collections.Counter(tuple(v in met for met in conditions) for v in first.values)
+    return sum(
+        sizes[which] * _count(rest, {**values, first.path: value})
+        for which, value in meeting.items()
+    )
 
 
 def expected_trials(config: Config) -> int:
@@ -22,10 +45,8 @@ def expected_trials(config: Config) -> int:
     """
     if config.tune.algorithm == "hyperband":
         return sum(map(sum, _hyperband_sizes(config.train.epochs)))
-    most = config.tune.max_trials
-    if most is None:
-        return sum(1 for _ in combinations(space_of(config)))
-    return min(most, count_combinations(space_of(config), most))
+    count, most = count_combinations(space_of(config)), config.tune.max_trials
+    return count if most is None else min(most, count)
 
 
 def hyperband_starts(epochs: int) -> int:

@@ -8,10 +8,14 @@ from bnzoo.config.base import PositiveInt, Section
 from bnzoo.config.seeds import as_seeds
 from bnzoo.errors import nearest
 
+RATE, PLACEMENT = "train.optimizer.learning_rate", "model.placement"
+"""The keys that a sweep's tables and figures are made of, where they are searched."""
+
 METRICS = ("val_accuracy", "val_loss", "accuracy", "loss", "seconds")
 
 # Without steps, the share of a range's values that neighbours are apart: 1001 values in all.
 CONTINUOUS_STEPS = 1001
+MOST_STEPS = 10_000  # values have four digits: more of them would hardly differ
 
 
 class Objective(Section):
@@ -69,6 +73,11 @@ class Range(Section):
             raise ValueError(
                 "expected at least 2 steps, got 1. min and max are steps themselves; set the key "
                 "itself if it is to have one value."
+            )
+        if value is not None and value > MOST_STEPS:
+            raise ValueError(
+                f"expected at most {MOST_STEPS:,} steps, got {value:,}. Take fewer, or leave steps "
+                "out and let random draw from the whole range."
             )
         return value
 

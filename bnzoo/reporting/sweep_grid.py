@@ -5,7 +5,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-RATE, PLACEMENT = "train.optimizer.learning_rate", "model.placement"
+from bnzoo.config.tune import PLACEMENT, RATE
+
 MOST_ROWS = 12  # more values are gathered into this many intervals
 
 

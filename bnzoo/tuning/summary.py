@@ -1,10 +1,11 @@
 """From the run folders of a sweep to its summary: read, not remembered."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bnzoo.config import Config
+from bnzoo.config.tune import PLACEMENT, RATE
 from bnzoo.runs import SweepFolder
 from bnzoo.studies.statistics import describe, paired_difference
 from bnzoo.studies.summary import origin, protocol
@@ -12,9 +13,8 @@ from bnzoo.tuning.score import run_score, trial_score
 from bnzoo.tuning.trial import Trial, read_trials
 from bnzoo.tuning.verdict import best_words, sweep_verdict
 
-RATE, PLACEMENT = "train.optimizer.learning_rate", "model.placement"
 STABLE_WITHIN = 0.05
-"""A rate is stable where every seed is within these 5 points of its placement's best accuracy."""
+"""Each seed of a stable rate is within these 5 points of its placement's best mean accuracy."""
 
 Entry = dict[str, Any]
 
@@ -61,18 +61,30 @@ def _trial_entry(
     folder: SweepFolder, config: Config, trial: Trial, seeds: Sequence[int]
 ) -> dict[str, Any]:
     runs = [_run_entry(folder, config, trial, seed) for seed in seeds]
-    statuses = [run["status"] for run in runs]
-    has_ended = all(status in ("completed", "diverged") for status in statuses)
-    scores = [run["score"] for run in runs]
+    status, scores = _trial_status(runs), [run["score"] for run in runs]
+    has_score = status in ("completed", "diverged")
     return {
         "trial": trial.number,
         "values": trial.values,
         "epochs": trial.epochs,
         "placement": trial.values.get(PLACEMENT, config.model.placement),
-        "status": next((one for one in ("missing", "diverged") if one in statuses), "completed"),
-        "score": trial_score(scores, config.tune.objective) if has_ended else None,
+        "status": status,
+        "score": trial_score(scores, config.tune.objective) if has_score else None,
         "runs": runs,
     }
+
+
+def _trial_status(runs: list[Entry]) -> str:
+    """Return `completed`, or the first that is true of `missing`, `diverged` and `unmeasured`.
+
+    A run that completed without the objective is no divergence, though it has no score either.
+    """
+    statuses = [run["status"] for run in runs]
+    if "missing" in statuses:
+        return "missing"
+    if "diverged" in statuses:
+        return "diverged"
+    return "unmeasured" if any(run["score"] is None for run in runs) else "completed"
 
 
 def _run_entry(folder: SweepFolder, config: Config, trial: Trial, seed: int) -> dict[str, Any]:
@@ -110,7 +122,7 @@ def _placement(trials: list[Entry], config: Config) -> Entry:
         "trials": len(trials),
         "diverged": sum(trial["status"] == "diverged" for trial in trials),
         "best": best and _best_entry(best, config),
-        "largest_stable_rate": _largest_stable_rate(completed, config),
+        "largest_stable_rate": _largest_stable_rate(trials, config),
     }
 
 
@@ -135,17 +147,35 @@ def _best_entry(trial: Entry, config: Config) -> Entry:
     }
 
 
-def _largest_stable_rate(completed: list[Entry], config: Config) -> float | None:
+def _largest_stable_rate(trials: list[Entry], config: Config) -> float | None:
+    """Return the largest rate with which the trials of a placement are stable.
+
+    No trial with it diverged, whatever else was searched, in however few epochs; and every seed of
+    one of them is near the placement's best mean accuracy. Of hyperband's rounds, those with the
+    most epochs that the placement came to count for a rate: a shorter one only speaks against it.
+    """
+    completed = [trial for trial in trials if trial["status"] == "completed"]
     if RATE not in config.tune.space or not completed:
         return None
-    means = {t["trial"]: describe([r["accuracy"] for r in t["runs"]])["mean"] for t in completed}
-    least = max(means.values()) - STABLE_WITHIN
-    stable = [
-        trial["values"][RATE]
+    means = [describe([run["accuracy"] for run in t["runs"]])["mean"] for t in completed]
+    least = max(means) - STABLE_WITHIN
+    longest = max(trial["epochs"] or 0 for trial in completed)
+    good = [
+        trial
         for trial in completed
-        if RATE in trial["values"] and all(run["accuracy"] >= least for run in trial["runs"])
+        if (trial["epochs"] or 0) == longest
+        and all(run["accuracy"] >= least for run in trial["runs"])
     ]
-    return max(stable, default=None)
+    return max(_rates(good) - _rates(t for t in trials if _has_diverged(t)), default=None)
+
+
+def _rates(trials: Iterable[Entry]) -> set[float]:
+    return {trial["values"][RATE] for trial in trials if RATE in trial["values"]}
+
+
+def _has_diverged(trial: Entry) -> bool:
+    """Tell it of a trial with runs still to come too."""
+    return any(run["status"] == "diverged" for run in trial["runs"])
 
 
 def _comparisons(placements: dict[str, Entry]) -> list[Entry]:

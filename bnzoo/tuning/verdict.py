@@ -21,12 +21,19 @@ def best_words(best: dict[str, Any], metric: str) -> str:
 def sweep_verdict(summary: Summary) -> str:
     """Return the sentences for the top of the report."""
     if not summary["best"]:
-        found = bool(summary["trials"]) and summary["status"] == "completed"
-        text = "Every trial diverged." if found else "No trial has a result yet."
+        text = _without_best(summary)
     else:
         parts = [f"Best is {summary['best']['words']}.", _against(summary), _stable(summary)]
         text = " ".join(part for part in parts if part)
     return text if summary["status"] == "completed" else f"Not finished. So far: {text}"
+
+
+def _without_best(summary: Summary) -> str:
+    if not summary["trials"] or summary["status"] != "completed":
+        return "No trial has a result yet."
+    if any(trial["status"] == "unmeasured" for trial in summary["trials"]):
+        return f"No trial has a {words.metric(summary['objective']['name'])}."
+    return "Every trial diverged."
 
 
 def _against(summary: Summary) -> str:
