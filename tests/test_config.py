@@ -334,6 +334,14 @@ def test_a_variant_may_choose_another_optimizer_or_model(write):
     assert other.train.schedule.name == "cosine"
 
 
+def test_a_variants_key_inside_another_is_not_lost_to_it(write):
+    """Whichever is written first: the shorter path is set before the longer."""
+    changes = "{train.optimizer.learning_rate: 0.5, train.optimizer: {name: sgd}}"
+    loaded = load_text(write, STUDY, f"compare.variants={{other: {changes}}}")
+    optimizer = config.variant_configs(loaded)["other"].train.optimizer
+    assert (optimizer.name, optimizer.learning_rate) == ("sgd", 0.5)
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [

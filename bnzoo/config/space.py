@@ -146,8 +146,6 @@ def trial_config(
 def resolve_values(tree: dict, values: Values) -> Config:
     """Return the checked configuration of a tree with the values of a combination in it.
 
-    Where one path lies inside another, the shorter is set first: the longer would be lost.
-
     Args:
         tree: a configuration as plain mappings.
         values: by path, in any order.
@@ -155,8 +153,7 @@ def resolve_values(tree: dict, values: Values) -> Config:
     Raises:
         InputError: names every problem, one per line.
     """
-    ordered = dict(sorted(values.items(), key=lambda item: item[0].count(".")))
-    return resolve(tree, ordered, "tune.space", FIXED)
+    return resolve(tree, values, "tune.space", FIXED)
 
 
 def values_name(values: Values) -> str:

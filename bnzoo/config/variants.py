@@ -75,6 +75,8 @@ def _where(name: str) -> str:
 def resolve(tree: dict, overrides: Overrides, source: str, fixed: dict[str, str]) -> Config:
     """Return the checked configuration of a tree with some keys changed.
 
+    Where one path lies inside another, the shorter is set first: the longer would be lost.
+
     Args:
         tree: a configuration as plain mappings.
         overrides: by dotted path, the value that stands there instead.
@@ -85,7 +87,7 @@ def resolve(tree: dict, overrides: Overrides, source: str, fixed: dict[str, str]
         InputError: names every problem, one per line.
     """
     problems = []
-    for path, value in overrides.items():
+    for path, value in sorted(overrides.items(), key=lambda item: item[0].count(".")):
         advice = fixed.get(path.partition(".")[0])
         if advice:
             problems.append(f"{path}: expected another key, as this one is fixed. {advice}")
