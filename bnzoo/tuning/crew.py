@@ -74,7 +74,7 @@ class Member:
         self.restarts += 1
 
     def look_whether_ready(self) -> bool:
-        """Tell whether the worker has reached the chief since it was started, or that listens."""
+        """Tell whether, since it was started, a worker has reached its chief, or a chief listens."""
         if not self.is_ready:
             said = self._output.read_bytes()[self._said_before :]
             self.is_ready = self._ready.encode() in said
@@ -211,7 +211,8 @@ def _refuse(member: Member) -> None:
 def _stop(members: Sequence[Member]) -> None:
     """Let the workers end before the chief, which then writes down what there is."""
     chief, workers = members[:1], members[1:]
-    told = any(worker.is_ready and (worker.process.poll() or 0) > 0 for worker in workers)
+    failed = [worker for worker in workers if (worker.process.poll() or 0) > 0]
+    told = any(worker.look_whether_ready() for worker in failed)
     for worker in workers:
         if not worker.look_whether_ready():  # it is still starting: nothing can be lost
             worker.process.kill()
