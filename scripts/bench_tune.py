@@ -7,6 +7,8 @@ process, in turn, and against whole `bnzoo train` commands. Memory: the resident
 after 30 small trials. Workers: the whole command `bnzoo tune`, start-up and report included, alone
 on all cores and with `--workers 2`, in turn; and beside them two plain halves of the runs, each in
 a process pinned to a core, which is what the machine has to give.
+
+What was measured before is kept as `others`: a shared machine gives less at some times.
 """
 
 import argparse
@@ -189,7 +191,9 @@ def main() -> None:
             "workers": lambda: workers(arguments.repeats, folder),
         }
         for case in [arguments.only] if arguments.only else measured:
-            report[case] = {"command": words, **measured[case]()}
+            before = report.pop(case, None)
+            others = [*before.pop("others", []), before] if before else []
+            report[case] = {"command": words, **measured[case](), "others": others}
             print(case, json.dumps(report[case]), flush=True)
     report |= {
         "machine": {**machine(), "load": load},

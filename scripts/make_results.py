@@ -187,17 +187,24 @@ def sweep_lines() -> list[str]:
             lines += ["", f"![Score by learning rate and placement]({picture})", ""]
     bench = load("bench_tune")
     if bench:
-        lines += [
-            "",
-            f"With `--workers 2` a sweep of {bench['workers']['trials']} trials of three_conv is "
-            f"{bench['workers']['speedup']:.2f} times as fast on these 2 cores, start-up included",
-            f"(two plain processes: {bench['workers']['speedup_of_pinned_halves']:.2f}); alone it "
-            f"takes {100 * bench['overhead']['overhead']:.1f} % longer than its runs,",
-            f"and after 30 small trials {bench['memory']['growth_from_3_to_30']:.0f} MB more than "
-            "after 3",
-            "(`scripts/bench_tune.py`).",
-        ]
+        lines += ["", *cost_lines(**bench)]
     return lines or ["No sweep was recorded yet (`scripts/run_results.py`)."]
+
+
+def cost_lines(workers: dict, overhead: dict, memory: dict, **_) -> list[str]:
+    """Return what workers gain, and what a sweep costs beside its runs."""
+    measured = [workers, *workers["others"]]
+    gains = ", ".join(f"{one['speedup']:.2f}" for one in measured)
+    possible = ", ".join(f"{one['speedup_of_pinned_halves']:.2f}" for one in measured)
+    longer = ", ".join(f"{100 * one['overhead']:+.1f}" for one in [overhead, *overhead["others"]])
+    growth = memory["growth_from_3_to_30"]
+    return [
+        f"With `--workers 2` a sweep of {workers['trials']} trials of three_conv, start-up included,",
+        f"was {gains} times as fast on these 2 cores, when two plain processes",
+        f"were {possible} times as fast: the machine is shared. Alone a sweep of",
+        f"{overhead['trials']} trials of 2 s took {longer} % longer than its runs in one process, and",
+        f"{growth:.0f} MB more after 30 trials than after 3 (`scripts/bench_tune.py`).",
+    ]
 
 
 def sweep_sentence(summary: dict) -> str:

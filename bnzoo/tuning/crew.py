@@ -74,7 +74,7 @@ class Member:
         self.restarts += 1
 
     def look_whether_ready(self) -> bool:
-        """Tell whether, since it was started, a worker has reached its chief, or a chief listens."""
+        """Tell whether a worker has reached its chief since it was started, or a chief listens."""
         if not self.is_ready:
             said = self._output.read_bytes()[self._said_before :]
             self.is_ready = self._ready.encode() in said

@@ -8,7 +8,6 @@ import keras
 
 from bnzoo.config import Config
 from bnzoo.runs import SweepFolder
-from bnzoo.training import start_afresh
 from bnzoo.tuning.crew import CONNECTED, LISTENING
 from bnzoo.tuning.executor import Executor
 from bnzoo.tuning.opening import opened, origin
@@ -82,7 +81,6 @@ def tune(
                 serve(oracle, chief, look)
             else:
                 search(oracle, config, executor, end_trial)
-                start_afresh()
         except BaseException:  # whatever stops a sweep, what it has found so far is kept
             record("interrupted")
             raise
