@@ -197,12 +197,12 @@ def cost_lines(workers: dict, overhead: dict, memory: dict, **_) -> list[str]:
     gains = ", ".join(f"{one['speedup']:.2f}" for one in measured)
     possible = ", ".join(f"{one['speedup_of_pinned_halves']:.2f}" for one in measured)
     longer = ", ".join(f"{100 * one['overhead']:+.1f}" for one in [overhead, *overhead["others"]])
-    growth = memory["growth_from_3_to_30"]
+    many, few, growth = workers["trials"], overhead["trials"], memory["growth_from_3_to_30"]
     return [
-        f"With `--workers 2` a sweep of {workers['trials']} trials of three_conv, start-up included,",
+        f"With `--workers 2` a sweep of {many} trials of three_conv, start-up included,",
         f"was {gains} times as fast on these 2 cores, when two plain processes",
         f"were {possible} times as fast: the machine is shared. Alone a sweep of",
-        f"{overhead['trials']} trials of 2 s took {longer} % longer than its runs in one process, and",
+        f"{few} trials of 2 s took {longer} % longer than its runs in one process, and",
         f"{growth:.0f} MB more after 30 trials than after 3 (`scripts/bench_tune.py`).",
     ]
 
