@@ -53,6 +53,19 @@ def check(schema: type[Checked], tree: dict, source: str) -> Checked:
         raise InputError("\n".join(f"{source}: {line}" for line in lines)) from None
 
 
+def readable(schema: type[Checked], section: Any) -> Checked | None:
+    """Return a section, or None if it has problems of its own, which are reported as such.
+
+    Args:
+        schema: what it is to be.
+        section: as it was read.
+    """
+    try:
+        return check(schema, section, "") if isinstance(section, dict) else None
+    except InputError:
+        return None
+
+
 def _describe(error: ValidationError, schema: type[BaseModel], tree: dict) -> list[str]:
     merged: dict[str, list[Mapping]] = {}
     for item in error.errors():

@@ -1,14 +1,12 @@
 """What can be wrong with a search space besides its own section: found before anything is run."""
 
-from typing import Any
-
-from bnzoo.config.problems import check
+from bnzoo.config.problems import readable
 from bnzoo.config.space import Dimension, search_space
 from bnzoo.config.space_combinations import combination_problems
 from bnzoo.config.space_size import count_combinations, hyperband_starts
 from bnzoo.config.train import Train
 from bnzoo.config.tune import Range, Tune
-from bnzoo.errors import InputError, nearest
+from bnzoo.errors import nearest
 
 MOST_TRIALS = 100_000  # of a grid that does not say with max_trials that it may be larger
 
@@ -21,7 +19,7 @@ def space_problems(tree: dict, source: str, known: list[str]) -> list[str]:
         source: what to call it in messages.
         known: the problems of the configuration itself, as texts.
     """
-    tune = _readable(tree.get("tune"))
+    tune = readable(Tune, tree.get("tune"))
     if tune is None:
         return []
     problems = _condition_problems(tune)
@@ -32,14 +30,6 @@ def space_problems(tree: dict, source: str, known: list[str]) -> list[str]:
         problems = combination_problems(base, tune, space, known)
         problems += _size_problems(tune, space, base)
     return [f"{source}: {problem}" for problem in problems]
-
-
-def _readable(section: Any) -> Tune | None:
-    """Return the section, or None if it has problems of its own, which are reported as such."""
-    try:
-        return check(Tune, section, "") if isinstance(section, dict) else None
-    except InputError:
-        return None
 
 
 def _condition_problems(tune: Tune) -> list[str]:

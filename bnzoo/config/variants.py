@@ -1,10 +1,8 @@
 """From the `compare:` section to the configuration of each variant."""
 
-from typing import Any
-
 from bnzoo.config.compare import BASELINE, Compare, Overrides
 from bnzoo.config.overrides import apply_overrides
-from bnzoo.config.problems import check
+from bnzoo.config.problems import check, readable
 from bnzoo.config.schema import Config
 from bnzoo.errors import InputError
 
@@ -44,7 +42,7 @@ def variant_problems(tree: dict, source: str, known: list[str]) -> list[str]:
         source: what to call it in messages.
         known: the problems of the configuration itself, as texts.
     """
-    compare = _readable(tree.get("compare"))
+    compare = readable(Compare, tree.get("compare"))
     if compare is None:
         return []
     known = {problem.removeprefix(f"{source}: ") for problem in known}
@@ -58,14 +56,6 @@ def variant_problems(tree: dict, source: str, known: list[str]) -> list[str]:
             lines = str(error).splitlines()
             problems += [line for line in lines if line.removeprefix(f"{where}: ") not in known]
     return problems + [f"{source}: {line}" for line in _same(resolved)]
-
-
-def _readable(section: Any) -> Compare | None:
-    """Return the section, or None if it has problems of its own, which are reported as such."""
-    try:
-        return check(Compare, section, "") if isinstance(section, dict) else None
-    except InputError:
-        return None
 
 
 def _where(name: str) -> str:

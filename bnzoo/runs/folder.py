@@ -158,6 +158,21 @@ class Folder:
                 f"{error}. Finish the {self.kind} with `bnzoo {self.command} CONFIG --resume`."
             ) from None
 
+    def completed_summary(self) -> dict[str, Any]:
+        """Return the content of `summary.json` of what has completed.
+
+        Raises:
+            InputError: it has not.
+        """
+        summary = self.summary()
+        if summary["status"] != "completed":
+            raise InputError(
+                f"{self.path}: expected a completed {self.kind}, got one that is "
+                f"{summary['status']}. Finish it with `bnzoo {self.command} CONFIG --out "
+                f"{self.path} --resume`."
+            )
+        return summary
+
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write `summary.json`; NaN and infinite numbers become null, as JSON has none."""
         write_atomically(self.summary_file, json.dumps(_finite(summary), indent=2) + "\n")

@@ -41,12 +41,7 @@ class StudyFolder(Folder):
         Raises:
             InputError: the study is not completed, or each of its runs diverged.
         """
-        summary = self.summary()
-        if summary["status"] != "completed":
-            raise InputError(
-                f"{self.path}: expected a completed study, got one that is {summary['status']}. "
-                f"Finish it with `bnzoo compare CONFIG --out {self.path} --resume`."
-            )
+        summary = self.completed_summary()
         found = {
             name: variant
             for name, variant in summary["variants"].items()

@@ -61,8 +61,8 @@ class SweepFolder(Folder):
         if changed:
             raise InputError(
                 f"{self.path}: holds a sweep of another space, data or version. What differs:\n"
-                + "\n".join(f"  {line}" for line in changed)
-                + "\nAdd --fresh to start over, or choose another folder with --out."
+                f"{_lines(changed)}\n"
+                "Add --fresh to start over, or choose another folder with --out."
             )
         raise InputError(
             f"{self.path}: already holds a sweep of this config ({self.status() or 'not finished'})"
@@ -82,7 +82,7 @@ class SweepFolder(Folder):
         if changed:
             raise InputError(
                 f"{self.path}: this sweep cannot be continued, as its results would not compare. "
-                "What differs:\n" + "\n".join(f"  {line}" for line in changed) + "\nGo back to "
+                f"What differs:\n{_lines(changed)}\nGo back to "
                 "what it holds, add --fresh to start over, or choose another folder with --out."
             )
 
@@ -114,8 +114,8 @@ class SweepFolder(Folder):
         if changed:
             raise InputError(
                 f"{self.path}: expected the sweep of the chief, got another. What differs:\n"
-                + "\n".join(f"  {line}" for line in changed)
-                + "\nStart the worker with the same command, data and versions as the chief."
+                f"{_lines(changed)}\n"
+                "Start the worker with the same command, data and versions as the chief."
             )
 
     def _changed(
@@ -208,15 +208,14 @@ class SweepFolder(Folder):
         Raises:
             InputError: the sweep is not completed, or each of its runs diverged.
         """
-        summary = self.summary()
-        if summary["status"] != "completed":
-            raise InputError(
-                f"{self.path}: expected a completed sweep, got one that is {summary['status']}. "
-                f"Finish it with `bnzoo tune CONFIG --out {self.path} --resume`."
-            )
+        summary = self.completed_summary()
         if summary["best"] is None:
             raise InputError(
                 f"{self.path}: expected a run with usable weights, and every run diverged. "
                 "Search lower learning rates."
             )
         return RunFolder(self.path / summary["best"]["folder"])
+
+
+def _lines(changed: list[str]) -> str:
+    return "\n".join(f"  {line}" for line in changed)
