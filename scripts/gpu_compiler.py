@@ -6,6 +6,7 @@ JAX's plugin for CUDA compiles for a described device (`pip install bnzoo[gpu-ch
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import jax
 from jax.experimental import topologies
@@ -50,7 +51,10 @@ class Compiler:
             *arguments: nested arrays or `jax.ShapeDtypeStruct`; only shape and dtype count.
         """
         shapes = jax.tree.map(self._on_device, arguments)
-        return jax.jit(function).lower(*shapes).compile().as_text()
+        # What is traced may ask where it will run.
+        with patch("jax.default_backend", lambda: "gpu"):
+            lowered = jax.jit(function).lower(*shapes)
+        return lowered.compile().as_text()
 
     def _on_device(self, array) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=self.sharding)
