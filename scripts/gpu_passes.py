@@ -1,12 +1,13 @@
-"""Count what a training step of the layer reads and writes on a GPU, without a GPU.
+"""Count what a training step reads and writes on a GPU, without a GPU.
 
     python scripts/gpu_passes.py
-    python scripts/gpu_passes.py --case 256x56x56x64 --contender ours
+    python scripts/gpu_passes.py --framework jax --contender ours --case 256x56x56x64
 
 XLA compiles the step (forward, backward and the moving statistics) for the described device
 (`pip install bnzoo[gpu-check]`); kernels and their operands are read from the scheduled program.
-The least is 8 times the bytes of x: forward reads x twice and writes y, backward reads x and dy
-twice and writes dx. Bytes are no time where all fits into the cache (50 MB on an H200).
+The least for one layer is 8 times the bytes of x: forward reads x twice and writes y, backward
+reads x and dy twice and writes dx. TensorFlow's rows are its HLO under JAX's compiler, a slightly
+different version of XLA. No convolution is tuned. Bytes take no time where all fits into the cache.
 """
 
 import argparse
@@ -14,136 +15,137 @@ import itertools
 import json
 import math
 import os
+import subprocess
 import sys
-from dataclasses import asdict, dataclass
+import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["KERAS_BACKEND"] = "jax"
-
 import hlo_bytes
-import jax
-import keras
-from gpu_compiler import Compiler
 from timing import origin
 
-import bnzoo
+from bnzoo.environment import versions
+from bnzoo.quiet import start_tensorflow_quietly
 
-TARGET = Path("..") / "shared" / "gpu" / "h200.txtpb"  # beside the repository
 REPOSITORY = Path(__file__).parent.parent
-LAYERS = {"ours": bnzoo.BatchNormalization, "keras": keras.layers.BatchNormalization}
-LARGE = ((128, 32, 32, 64), (256, 56, 56, 64), (256, 14, 14, 1024), (4096, 1024))
-LARGER = ((256, 112, 112, 64),)
+TARGET = Path("..") / "shared" / "gpu" / "h200.txtpb"  # from the repository
+FRAMEWORKS = ("jax", "tensorflow")
+CONTENDERS = ("ours", "keras")
+BYTES = {"float32": 4, "bfloat16": 2}
+LARGE = ((128, 32, 32, 64), (256, 56, 56, 64), (256, 112, 112, 64), (256, 14, 14, 1024))
 SMALL = ((128, 32, 32, 16), (32, 14, 14, 256), (256, 1024), (128, 256), (32, 64))
-POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+SHAPES = (*LARGE, (4096, 1024), *SMALL)
+BLOCKS = (("residual", (256, 56, 56, 64)), ("bottleneck", (256, 14, 14, 1024)))
 
 
-@dataclass(frozen=True)
-class Case:
-    """One program.
+def cases() -> list:
+    """Return what is compiled with each framework and contender."""
+    from gpu_steps import Case
 
-    Attributes:
-        shape: of x.
-        dtype: of x and y; weights are float32.
-        relu: whether a ReLU follows.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    relu: bool
-
-    @property
-    def name(self) -> str:
-        """What the table calls it."""
-        relu = " + ReLU" if self.relu else ""
-        return f"{'x'.join(map(str, self.shape))} {self.dtype}{relu}"
-
-
-CASES = [Case(*each) for each in itertools.product(LARGE + LARGER + SMALL, POLICIES, (False, True))]
-
-
-def jax_step(case: Case, contender: str) -> tuple:
-    """Return a training step of one layer, and its arguments."""
-    layer = LAYERS[contender](dtype=POLICIES[case.dtype])
-    layer.build(case.shape)
-    trainable = [variable.value for variable in layer.trainable_variables]
-    others = [variable.value for variable in layer.non_trainable_variables]
-
-    def step(trainable, others, x, upstream):
-        def forward(trainable, x):
-            outputs, updated = layer.stateless_call(trainable, others, x, training=True)
-            return keras.ops.relu(outputs) if case.relu else outputs, updated
-
-        outputs, backward, updated = jax.vjp(forward, trainable, x, has_aux=True)
-        # The rest of a network is in between; without it, the sums of dy join the forward pass.
-        outputs, upstream = jax.lax.optimization_barrier((outputs, upstream))
-        return outputs, updated, backward(upstream)
-
-    x = jax.ShapeDtypeStruct(case.shape, case.dtype)
-    return step, (trainable, others, x, x)
+    single = [Case("layer", *each) for each in itertools.product(SHAPES, BYTES, (False, True))]
+    return single + [Case(*block, dtype) for block in BLOCKS for dtype in BYTES]
 
 
 def count(text: str, elements: int, dtype: str) -> dict:
-    """Return kernels, bytes and passes of a compiled module.
+    """Return kernels, bytes and passes of a compiled module, without its convolutions.
 
     Args:
         text: of the module.
         elements: of x. Reads and writes of as many count as passes, whatever their dtype.
         dtype: of x.
     """
-    kernels = hlo_bytes.kernels(text)
-    moved = sum(kernel.bytes for kernel in kernels)
+    bytes_of_x = elements * BYTES[dtype]
+    every = hlo_bytes.kernels(text)
+    convolutions = [kernel for kernel in every if kernel.convolves]
+    kernels = [kernel for kernel in every if not kernel.convolves]
     return {
         "kernels": len(kernels),
-        "bytes_over_x": round(moved / (elements * jax.numpy.dtype(dtype).itemsize), 3),
+        "bytes_over_x": _over(kernels, bytes_of_x),
         "reads": sum(part.elements >= elements for each in kernels for part in each.reads),
         "writes": sum(part.elements >= elements for each in kernels for part in each.writes),
+        "convolutions": len(convolutions),
+        "bytes_of_convolutions_over_x": _over(convolutions, bytes_of_x),
     }
 
 
-def run_case(case: Case, contender: str, compiler: Compiler, text_folder: Path | None) -> dict:
-    """Return one row."""
-    step, arguments = jax_step(case, contender)
-    text = compiler.compile(step, *arguments)
-    if text_folder:
-        text_folder.mkdir(parents=True, exist_ok=True)
-        name = f"jax {contender} {case.name}".replace(" ", "_")
-        (text_folder / f"{name}.txt").write_text(text)
-    counts = count(text, math.prod(case.shape), case.dtype)
-    return {"framework": "jax", "contender": contender, **asdict(case), **counts}
+def _over(kernels, bytes_of_x):
+    return round(sum(kernel.bytes for kernel in kernels) / bytes_of_x, 3)
+
+
+def measure(framework: str, arguments: argparse.Namespace) -> list[dict]:
+    """Return the rows of one framework, which becomes Keras' backend in this process."""
+    os.environ["KERAS_BACKEND"] = framework
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    start_tensorflow_quietly()  # Keras imports it with JAX too
+    try:
+        from gpu_compiler import Compiler
+
+        compiler = Compiler(arguments.target)
+    except (FileNotFoundError, ModuleNotFoundError) as error:
+        sys.exit(f"{Path(__file__).name}: {error}")
+    from gpu_steps import program
+
+    print(HEAD, flush=True)
+    rows = []
+    for case, contender in itertools.product(cases(), CONTENDERS):
+        if arguments.case not in case.name or arguments.contender not in ("all", contender):
+            continue
+        text = program(framework, case, contender, compiler)
+        if arguments.text:
+            name = f"{framework} {contender} {case.name}.txt".replace(" ", "_")
+            arguments.text.mkdir(parents=True, exist_ok=True)
+            (arguments.text / name).write_text(text)
+        counts = count(text, math.prod(case.shape), case.dtype)
+        rows.append({"framework": framework, "contender": contender, **asdict(case), **counts})
+        print(line(rows[-1], case.name), flush=True)
+    return rows
+
+
+HEAD = f"{'':54} kernels  bytes/x  reads writes  convolutions"
 
 
 def line(row: dict, name: str) -> str:
     """Return one line of the table."""
+    convolutions = ""
+    if row["convolutions"]:
+        convolutions = f"{row['convolutions']:4} {row['bytes_of_convolutions_over_x']:8.2f}"
     return (
-        f"{row['framework']:10} {name:34} {row['contender']:6} {row['kernels']:7} "
-        f"{row['bytes_over_x']:8.2f} {row['reads']:6} {row['writes']:6}"
-    )
+        f"{row['framework']:10} {row['contender']:6} {name:36} {row['kernels']:7} "
+        f"{row['bytes_over_x']:8.2f} {row['reads']:6} {row['writes']:6} {convolutions}"
+    ).rstrip()
+
+
+def measure_apart(framework: str) -> list[dict]:
+    """Return the rows of one framework from a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.json"
+        command = [sys.executable, __file__, *sys.argv[1:], "--framework", framework]
+        done = subprocess.run([*command, "--out", str(file)])
+        if done.returncode:
+            sys.exit(done.returncode)
+        return json.loads(file.read_text())["cases"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--target", type=Path, default=REPOSITORY / TARGET)
-    parser.add_argument("--case", help="only cases whose name holds this")
-    parser.add_argument("--contender", choices=list(LAYERS), help="only this one")
+    parser.add_argument(
+        "--target", type=Path, default=REPOSITORY / TARGET, help="describes the GPU"
+    )
+    parser.add_argument("--framework", choices=[*FRAMEWORKS, "all"], default="all")
+    parser.add_argument("--contender", choices=[*CONTENDERS, "all"], default="all")
+    parser.add_argument("--case", default="", help="only cases whose name holds this")
     parser.add_argument("--out", type=Path, help="file for the rows, as JSON")
     parser.add_argument("--text", type=Path, help="folder for the compiled programs")
     arguments = parser.parse_args()
-    try:
-        compiler = Compiler(arguments.target)
-    except (FileNotFoundError, ModuleNotFoundError) as error:
-        sys.exit(str(error))
-    cases = [case for case in CASES if not arguments.case or arguments.case in case.name]
-    contenders = [arguments.contender] if arguments.contender else list(LAYERS)
-    print(f"{'':52} kernels  bytes/x  reads writes")
-    rows = []
-    for case, contender in itertools.product(cases, contenders):
-        rows.append(run_case(case, contender, compiler, arguments.text))
-        print(line(rows[-1], case.name), flush=True)
+    if arguments.framework == "all":
+        rows = [row for framework in FRAMEWORKS for row in measure_apart(framework)]
+    else:
+        rows = measure(arguments.framework, arguments)
     if arguments.out:
+        used = versions("jax", "jaxlib", "jax-cuda12-plugin")
+        report = {**origin(), "versions": used, "target": arguments.target.name, "cases": rows}
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps({**origin(), "cases": rows}, indent=2) + "\n")
+        arguments.out.write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

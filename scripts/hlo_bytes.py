@@ -131,6 +131,11 @@ class Kernel:
         """Bytes that it moves."""
         return sum(array.bytes for array in (*self.reads, *self.writes))
 
+    @property
+    def convolves(self) -> bool:
+        """Whether it is a convolution of a library's."""
+        return self.kind.startswith("__cudnn$conv")
+
 
 def kernels(text: str) -> list[Kernel]:
     """Return the kernels of a scheduled module, in order; a loop's as often as it runs.
