@@ -2,6 +2,7 @@
 
 import os
 import random
+import shlex
 import statistics
 import sys
 import time
@@ -11,21 +12,25 @@ from bnzoo.environment import machine, versions
 
 
 def interleave(
-    contenders: dict[str, Callable[[], float | None]], seconds: float, least: int = 9
+    contenders: dict[str, Callable[[], float | None]],
+    seconds: float,
+    least: int = 9,
+    warm_up: int = 3,
 ) -> dict[str, float]:
     """Run contenders one after the other, again and again, in a new order each round.
 
     Args:
         contenders: what to call, by name; each returns only when its work is done, and may return
             milliseconds of its own that stand for the call.
-        seconds: how long to go on, after three calls of each that are not counted.
+        seconds: how long to go on.
         least: rounds at least.
+        warm_up: calls of each before, which are not counted.
 
     Returns:
         The median milliseconds of a call, by name.
     """
     for run in contenders.values():
-        for _ in range(3):
+        for _ in range(warm_up):
             run()
     times, names = {name: [] for name in contenders}, list(contenders)
     end = time.perf_counter() + seconds
@@ -43,7 +48,8 @@ def interleave(
 
 def origin() -> dict:
     """Return what a result file has to say of itself: command, machine, versions."""
-    command = " ".join(["python", f"scripts/{os.path.basename(sys.argv[0])}", *sys.argv[1:]])
+    script = f"scripts/{os.path.basename(sys.argv[0])}"
+    command = shlex.join(["python", script, *sys.argv[1:]])
     return {
         "command": command,
         "machine": {**machine(), "load": os.getloadavg()[0]},
