@@ -64,6 +64,11 @@ class Case:
         return self.kind != "infer"
 
     @property
+    def bytes(self) -> int:
+        """Size of the activation."""
+        return math.prod(self.shape) * (2 if self.dtype != "float32" else 4)
+
+    @property
     def name(self) -> str:
         """What the table calls it."""
         mode = "jit" if self.xla else "graph"
@@ -127,20 +132,19 @@ def contenders(case: Case) -> dict:
     found = {name: bench_steps.tensorflow_step(make, case) for name, make in layers.items()}
     if importlib.util.find_spec("torch") and case.dtype == "float32" and not case.xla:
         found["pytorch"] = bench_steps.torch_step(case)
-    return found | {"copy": bench_steps.memory_copy(case)}
+    return found | {"copy": bench_steps.memory_copy(case.bytes)}
 
 
 def measure(case: Case, seconds: float) -> dict:
     """Return a case with its median milliseconds per layer, by contender."""
     times = interleave(contenders(case), seconds)
     copy = times.pop("copy")
-    size = math.prod(case.shape) * (2 if case.dtype != "float32" else 4)
     return {
         **asdict(case),
         "name": case.name,
         "ms": {name: value / case.chain for name, value in times.items()},
         "copy_ms": 4 * copy,
-        "copy_gb_per_second": 2 * size / copy / 1e6,
+        "copy_gb_per_second": 2 * case.bytes / copy / 1e6,
     }
 
 
