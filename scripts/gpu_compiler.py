@@ -8,10 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
-import jax
-from jax.experimental import topologies
-from jax.sharding import NamedSharding, PartitionSpec
-
 PLUGINS = ("jax_plugins.xla_cuda12", "jax_plugins.xla_cuda13")
 
 
@@ -37,6 +33,9 @@ class Compiler:
                 "got no plugin of JAX for CUDA, expected one to compile with: "
                 "pip install bnzoo[gpu-check]"
             )
+        from jax.experimental import topologies
+        from jax.sharding import NamedSharding, PartitionSpec
+
         topology = topologies.get_topology_desc(
             platform="cuda", target_config=target.read_text(), topology="1x1x1"
         )
@@ -50,18 +49,22 @@ class Compiler:
             function: of JAX.
             *arguments: nested arrays or `jax.ShapeDtypeStruct`; only shape and dtype count.
         """
+        import jax
+
         shapes = jax.tree.map(self._on_device, arguments)
         # What is traced may ask where it will run.
         with patch("jax.default_backend", lambda: "gpu"):
             lowered = jax.jit(function).lower(*shapes)
         return lowered.compile().as_text()
 
-    def _on_device(self, array) -> jax.ShapeDtypeStruct:
+    def _on_device(self, array):
+        import jax
+
         return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=self.sharding)
 
 
 def installed() -> bool:
-    """Whether a plugin is there to compile with."""
-    if not importlib.util.find_spec("jax_plugins"):
+    """Whether JAX is there, and a plugin to compile with."""
+    if not (importlib.util.find_spec("jax") and importlib.util.find_spec("jax_plugins")):
         return False
     return any(importlib.util.find_spec(name) for name in PLUGINS)

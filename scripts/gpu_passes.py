@@ -98,6 +98,8 @@ def measure(framework: str, arguments: argparse.Namespace) -> list[dict]:
         counts = count(text, math.prod(case.shape), case.dtype)
         rows.append({"framework": framework, "contender": contender, **asdict(case), **counts})
         print(line(rows[-1], case.name), flush=True)
+        if arguments.kernels:
+            print(*kernel_lines(text, math.prod(case.shape) * BYTES[case.dtype]), sep="\n")
     return rows
 
 
@@ -113,6 +115,20 @@ def line(row: dict, name: str) -> str:
         f"{row['framework']:10} {row['contender']:6} {name:36} {row['kernels']:7} "
         f"{row['bytes_over_x']:8.2f} {row['reads']:6} {row['writes']:6} {convolutions}"
     ).rstrip()
+
+
+def kernel_lines(text: str, bytes_of_x: int) -> list[str]:
+    """Return one line for each kernel that moves a hundredth of x, with its large parts."""
+    lines = []
+    for kernel in hlo_bytes.kernels(text):
+        reads, writes = (
+            [f"{part.bytes / bytes_of_x:.2f}" for part in parts if 100 * part.bytes >= bytes_of_x]
+            for parts in (kernel.reads, kernel.writes)
+        )
+        if reads or writes:
+            how = f"reads {' + '.join(reads) or 0}, writes {' + '.join(writes) or 0}"
+            lines.append(f"    {kernel.name}: {how}")
+    return lines
 
 
 def measure_apart(framework: str) -> list[dict]:
@@ -135,6 +151,7 @@ def main() -> None:
     parser.add_argument("--contender", choices=[*CONTENDERS, "all"], default="all")
     parser.add_argument("--case", default="", help="only cases whose name holds this")
     parser.add_argument("--out", type=Path, help="file for the rows, as JSON")
+    parser.add_argument("--kernels", action="store_true", help="what each kernel moves, over x")
     parser.add_argument("--text", type=Path, help="folder for the compiled programs")
     arguments = parser.parse_args()
     if arguments.framework == "all":

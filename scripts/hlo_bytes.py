@@ -13,6 +13,8 @@ from functools import cached_property
 # Names of memory that is there already: no kernel.
 FREE = {
     "after-all",
+    "async-done",
+    "async-update",
     "bitcast",
     "constant",
     "get-tuple-element",
@@ -22,27 +24,13 @@ FREE = {
     "replica-id",
     "tuple",
 }
+# What else a GPU's program may hold outside of fusions is refused, not guessed.
 KERNELS = {
-    "broadcast",
-    "concatenate",
-    "convert",
-    "convolution",
     "copy",
     "custom-call",
-    "dot",
-    "dynamic-slice",
-    "dynamic-update-slice",
     "fusion",
-    "gather",
-    "iota",
-    "pad",
     "reduce",
-    "reduce-window",
-    "reverse",
-    "rng-bit-generator",
     "rng-get-and-update-state",
-    "scatter",
-    "select-and-scatter",
     "slice",
     "sort",
     "transpose",
@@ -215,7 +203,7 @@ def _launched(name: str, computations: dict[str, Computation]) -> Iterator[Kerne
     """Yield the kernels of one computation and of those that it calls."""
     computation = computations[name]
     for instruction in computation.values():
-        if instruction.opcode in FREE or instruction.opcode.endswith(("-done", "-update")):
+        if instruction.opcode in FREE:
             continue
         if instruction.opcode in KERNELS:
             yield _kernel(instruction, computation, computations)
@@ -285,19 +273,21 @@ def _source(name: str, computation: Computation, index: int = 0) -> tuple[str, i
     return name, index
 
 
-def _results(fused: Computation) -> list[Instruction]:
-    """Return what a fused computation writes, behind tuples and other views."""
+def _results(fused: Computation) -> list[tuple[Instruction, tuple[Array, ...]]]:
+    """Return what a fused computation writes, behind tuples and other views, and who made it."""
     root = next(each for each in fused.values() if each.root)
-    names = root.operands if root.opcode == "tuple" else [root.name]
-    return [fused[_source(name, fused)[0]] for name in names]
+    if root.opcode != "tuple":
+        return [(fused[_source(root.name, fused)[0]], root.arrays)]
+    sources = [_source(name, fused) for name in root.operands]
+    return [(fused[name], fused[name].arrays[index : index + 1]) for name, index in sources]
 
 
 def _written(fused: Computation) -> tuple[Array, ...]:
     """Return what a fusion writes: of what it updates in place, the update."""
     written = []
-    for result in _results(fused):
+    for result, arrays_ in _results(fused):
         changed = _in_place(result, fused)
-        written += fused[result.operands[1]].arrays if changed else result.arrays
+        written += fused[result.operands[1]].arrays if changed else arrays_
     return tuple(written)
 
 
@@ -312,7 +302,7 @@ def _in_place(instruction: Instruction, fused: Computation) -> bool:
 def _used(fused: Computation) -> dict[str, float]:
     """Return how many elements of each instruction a fusion needs, by name."""
     whole, sliced = dict.fromkeys(fused, 0.0), dict.fromkeys(fused, 0.0)
-    results = _results(fused)
+    results = [result for result, _ in _results(fused)]
     for result in results:
         whole[result.name] = result.elements
     used = {}
