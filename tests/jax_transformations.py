@@ -182,9 +182,8 @@ def _keras_call(options, mask, shape):
 
 
 def _data(layer, shape, random):
+    import jax
     import jax.numpy as jnp
-
-    dtype = "bfloat16" if layer.compute_dtype == "bfloat16" else layer.compute_dtype
 
     def values(variables):
         sizes = [tuple(variable.shape) for variable in variables]
@@ -194,10 +193,8 @@ def _data(layer, shape, random):
         ]
 
     learned, moving = values(layer.trainable_variables), values(layer.non_trainable_variables)
-    x = jnp.asarray(random.normal(0.5, 2.0, shape), dtype)
+    x = jnp.asarray(random.normal(0.5, 2.0, shape), layer.compute_dtype)
     factor = jnp.asarray(random.normal(size=shape), layer.variable_dtype)
-    import jax
-
     directions = jax.tree.map(
         lambda a: jnp.asarray(random.normal(size=a.shape), a.dtype), (learned, moving, x)
     )
