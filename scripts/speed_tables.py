@@ -1,6 +1,7 @@
 """The README's tables of speed, from what the benchmarks recorded."""
 
 KERAS, OLD, TORCH = "keras 3", "keras 2", "pytorch"
+MODEL_COLUMNS = ("ours", "keras", "keras 2", "pytorch", "none")
 
 
 def layer_lines(result: dict | None, on_gpu: dict | None) -> list[str]:
@@ -35,19 +36,12 @@ def model_lines(result: dict | None) -> list[str]:
     """Return the section on whole networks: one step of `model.fit`."""
     if result is None:
         return ["Steps of `model.fit` were not measured yet (`scripts/bench_model.py`)."]
-    lines = [
-        "| step of `fit`, ms | ours | Keras 3 | no BN | PyTorch | / Keras 3 | aim | BN costs |",
-        "|---|---|---|---|---|---|---|---|",
+    return [
+        "| step of `fit`, ms | ours | Keras 3 | Keras 2 | PyTorch | no BN | / Keras 3 | aim "
+        "| BN costs | 8 passes |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        *(_model_row(case) for case in result["cases"]),
     ]
-    for case in result["cases"]:
-        ms, aim = case["ms_per_step"], case["target"]
-        torch = f"{ms['pytorch']:.1f}" if "pytorch" in ms else ""
-        lines.append(
-            f"| {case['name']} | {ms['ours']:.2f} | {ms['keras']:.2f} | {ms['none']:.2f} | {torch} "
-            f"| {ms['keras'] / ms['ours']:.2f}x | {f'{aim}x' if aim else ''} "
-            f"| {100 * (ms['ours'] / ms['none'] - 1):+.0f} % |"
-        )
-    return lines
 
 
 def inference_lines(result: dict | None) -> list[str]:
@@ -62,6 +56,17 @@ def inference_lines(result: dict | None) -> list[str]:
                 f"| {_ratio(case, OLD)} | {_ratio(case, TORCH)} |"
             )
     return lines
+
+
+def _model_row(case: dict) -> str:
+    ms = case["ms_per_step"]
+    cells = [f"{ms[name]:.2f}" if name in ms else "" for name in MODEL_COLUMNS]
+    cost, aim = ms["ours"] - ms["none"], f"{case['target']}x" if case["target"] else ""
+    passes = f"{case['passes_ms']:.2f}" if "passes_ms" in case else ""
+    return (
+        f"| {case['name']} | {' | '.join(cells)} | {ms['keras'] / ms['ours']:.2f}x | {aim} "
+        f"| {cost:.2f} ({100 * cost / ms['none']:+.0f} %) | {passes} |"
+    )
 
 
 def _row(case: dict, cases: list[dict]) -> str:
