@@ -28,7 +28,7 @@ import keras
 from timing import interleave, origin
 
 from bnzoo import BatchNormalization
-from bnzoo.ops import tracing
+from bnzoo.ops.kernels import on_gpu
 
 RESULTS = Path(__file__).parent.parent / "configs" / "results"
 BACKEND = keras.backend.backend()
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--memory-sized", action="store_true", help="activations for a GPU instead")
     parser.add_argument("--out", type=Path, help="default: in configs/results/")
     arguments = parser.parse_args()
-    gpu = tracing.on_gpu()
+    gpu = on_gpu()
     cases = MEMORY_SIZED if arguments.memory_sized else CASES
     if BACKEND == "jax":
         cases = [case for case in cases if case.xla or case.kind != "train"]

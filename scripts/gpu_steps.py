@@ -118,7 +118,7 @@ def tensorflow_step(model: layers.Layer, case: Case) -> Callable:
     call = jax2tf.call_tf(step)
 
     def on_gpu(*arguments):
-        with patch("bnzoo.ops.tracing.on_gpu", lambda: True):
+        with patch("bnzoo.ops.kernels.on_gpu", lambda: True):
             return call(*arguments)
 
     return on_gpu

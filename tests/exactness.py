@@ -71,6 +71,15 @@ def sorted_classes(shape, axis, offset):
     return _noise(shape) + offset + classes.reshape(-1, *[1] * (len(shape) - 1))
 
 
+def blank_borders(shape, axis, offset):
+    """Pictures in a frame of zeros: what a sample of the first column of each would see."""
+    x = np.moveaxis(_noise(shape) + offset, axis, -1)
+    for position in range(1, x.ndim - 1):
+        edges = np.moveaxis(x, position, 0)
+        edges[0] = edges[-1] = 0
+    return np.moveaxis(x, -1, axis)
+
+
 ODD = [
     an_offset_per_channel,
     a_blank_first_sample,

@@ -3,7 +3,7 @@
 import exactness
 import numpy as np
 
-EXACT_WAYS = [("auto", False), ("auto", True), ("reference", True)]
+EXACT_WAYS = [("auto", False), ("auto", True), ("reference", True), ("gpu", True)]
 EXACT_LAYOUTS = {
     name: layout
     for name, layout in (exactness.LAYOUTS | exactness.ODD_LAYOUTS).items()
@@ -22,11 +22,15 @@ GUARDED = {
 def beyond_the_bounds():
     """Return, for every way, the layouts and data whose errors are larger than they may be."""
     import jax
+    from calls import normalize_batch
 
-    from bnzoo.ops import normalize_batch
+    from bnzoo.ops import kernels
 
-    found = {}
+    found, on_gpu = {}, kernels.on_gpu
     for implementation, compile_it in EXACT_WAYS:
+        # The sums that a GPU would take, here on a CPU.
+        kernels.on_gpu = on_gpu if implementation != "gpu" else lambda: True
+        implementation = implementation.replace("gpu", "auto")
         for name, (shape, axis) in EXACT_LAYOUTS.items():
 
             def compute(x, axis=axis, implementation=implementation):
@@ -35,11 +39,12 @@ def beyond_the_bounds():
                 return outputs, variance
 
             run = jax.jit(compute) if compile_it else compute
-            for make in (exactness.noise, *exactness.ODD):
+            for make in (exactness.noise, exactness.blank_borders, *exactness.ODD):
                 beyond = exactness.too_large(run, make, shape, axis)
                 if beyond:
                     key = f"{implementation} {compile_it} {name} {make.__name__}"
                     found[key] = str(beyond)
+    kernels.on_gpu = on_gpu
     return found
 
 

@@ -23,7 +23,17 @@ MAY_IMPORT = {
     "layers": {"ops"},
     "models": {"config", "layers"},
     "loading": {"layers", "models", "runs"},
-    "training": {"config", "data", "environment", "files", "layers", "loading", "models", "runs"},
+    "training": {
+        "config",
+        "data",
+        "environment",
+        "files",
+        "layers",
+        "loading",
+        "models",
+        "ops",
+        "runs",
+    },
     "reporting": {"config", "environment", "files", "runs"},
     "studies": {
         "config",

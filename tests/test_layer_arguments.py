@@ -23,7 +23,7 @@ FORBIDDEN = [
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"axis": 1.5}, r"Received axis=1\.5, expected an integer"),
+        ({"axis": 3.7}, r"Received axis=3\.7, expected an integer"),
         ({"axis": True}, r"Received axis=True, expected an integer"),
         ({"axis": np.True_}, r"Received axis=np\.True_, expected an integer"),
         ({"axis": "last"}, r"Received axis='last', expected an integer"),

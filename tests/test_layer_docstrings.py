@@ -8,15 +8,15 @@ import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from batch_norm_reference import EPSILON, Problem
-from keras import ops
 
 import bnzoo.layers
 import bnzoo.ops
 import bnzoo.surgery
 from bnzoo.layers import BatchNormalization
-from bnzoo.ops import formula
-from bnzoo.ops.views import Whole
+from bnzoo.ops import Settings, plain
+from bnzoo.ops.layouts import Layout
 
 MODULES = [
     module.name
@@ -34,7 +34,8 @@ def test_examples_give_what_they_show(name):
 @pytest.mark.parametrize("package", [bnzoo.ops, bnzoo.layers])
 def test_everything_public_shows_an_example(package):
     # Renorm's three inputs from two statistics are clearer in its tests than in an example.
-    exempt = {"renorm_corrections", "renorm_moving_variance", "scale_and_shift"}
+    exempt = {"renorm_corrections", "renorm_moving_variance", "renorm_stddev", "scale_and_shift"}
+    exempt |= {"Choice", "Settings", "forget_functions", "has_statistics"}
     missing = {
         name for name in package.__all__ if ">>>" not in (getattr(package, name).__doc__ or "")
     }
@@ -74,15 +75,16 @@ def test_the_formulas_of_the_layer_are_what_it_computes():
 def test_the_formulas_of_the_gradient_are_what_it_computes():
     problem = Problem((6, 3))
     x, gamma, beta = problem.arrays
-    dy, d_mean, d_variance = problem.factors
-    plan = formula.Plan(ndim=2, view=Whole(2, 1, 3), epsilon=EPSILON, dtype="float64")
-    tensors = [ops.convert_to_tensor(array) for array in (x, gamma, beta)]
-    _, saved = formula.forward(plan, *tensors)
-    gradients = formula.backward(
-        plan, tensors[0], saved, (dy, d_mean, d_variance, None), gamma=tensors[1]
-    )
-    upstream = {"dy": dy, "d_mean": d_mean, "d_variance": d_variance}
+    dy, grad_mean, grad_variance = (tf.constant(factor) for factor in problem.factors)
+    tensors = [tf.constant(array) for array in (x, gamma, beta)]
+    settings = Settings(epsilon=EPSILON, dtype="float64")
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        results = plain.batch_norm(settings, Layout("native", 2, 1, 3), *tensors)[:3]
+    gradients = tape.gradient(results, tensors, [dy, grad_mean, grad_variance])
+    grads = {"dy": dy, "grad_mean": grad_mean, "grad_variance": grad_variance}
+    grads = {name: value.numpy() for name, value in grads.items()}
     batch = {"x": x, "mean": x.mean(0), "variance": x.var(0), "gamma": gamma, "n": len(x)}
-    written = evaluate(formula.backward, **upstream, **batch, epsilon=EPSILON)
-    for gradient, name in zip(gradients, ("dx", "d_gamma", "d_beta"), strict=True):
+    written = evaluate(plain.batch_norm, **grads, **batch, epsilon=EPSILON)
+    for gradient, name in zip(gradients, ("dx", "grad_gamma", "grad_beta"), strict=True):
         np.testing.assert_allclose(gradient, written[name], rtol=1e-9, atol=1e-12)

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from calls import normalize_batch
 
 from bnzoo.layers import BatchNormalization
-from bnzoo.ops import normalize_batch
 
 
 def normal(shape, offset=0.0, scale=1.0, seed=0):

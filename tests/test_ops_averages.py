@@ -5,13 +5,15 @@ import pytest
 import tensorflow as tf
 
 from bnzoo.ops import (
+    Settings,
+    cumulative_rate,
+    has_statistics,
+    infer,
     moving_average,
-    normalize,
     renorm_corrections,
     renorm_moving_variance,
     unbiased_variance,
 )
-from bnzoo.ops.moving_average import Usable, cumulative_share
 
 
 @pytest.mark.parametrize(("momentum", "expected"), [(0.0, 3.0), (0.9, 1.2), (1.0, 1.0)])
@@ -22,48 +24,31 @@ def test_momentum_is_the_share_that_is_kept(momentum, expected):
 def test_without_momentum_every_batch_weighs_the_same():
     values, average, num_batches = [4.0, 1.0, 7.0, 12.0], 99.0, tf.constant(0.0)
     for value in values:
-        share, num_batches = cumulative_share(tf.constant(2.0), num_batches)
-        average = moving_average(average, value, share)
+        rate, num_batches = cumulative_rate(tf.constant(True), num_batches)
+        average = moving_average(average, value, rate)
     assert float(average) == pytest.approx(6.0)
     assert float(num_batches) == 4
 
 
-@pytest.mark.parametrize(("counts", "expected"), [([0.0, 0.0], 3), ([0.0, 5.0], 4), ([2.0], 4)])
-def test_a_batch_without_any_sample_is_not_counted(counts, expected):
-    _, num_batches = cumulative_share(tf.constant(counts), tf.constant(3.0))
+@pytest.mark.parametrize(("valid", "expected"), [([False, False], 3), ([False, True], 4)])
+def test_a_batch_without_statistics_is_not_counted(valid, expected):
+    _, num_batches = cumulative_rate(tf.constant(valid), tf.constant(3.0))
     assert float(num_batches) == expected
 
 
-OTHERWISE = tf.constant([5.0, 6.0]), tf.constant([7.0, 8.0])
-
-
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-@pytest.mark.parametrize("otherwise", [None, OTHERWISE])
-def test_one_channel_that_is_not_finite_spoils_all_of_them(otherwise, bad):
-    statistics = tf.constant([1.0, 2.0]), tf.constant([1.0, bad]), tf.constant(8.0)
-    mean, variance, count = Usable(otherwise)(*statistics)
-    assert np.all(count.numpy() == 0)
-    for value, instead in zip((mean, variance), otherwise or [[0, 0], [0, 0]], strict=True):
-        np.testing.assert_array_equal(value, instead)
+def test_one_channel_that_is_not_finite_spoils_all_of_them(bad):
+    assert not has_statistics(tf.constant([1.0, bad]), tf.constant(8.0))
+    assert not np.any(has_statistics(tf.constant([1.0, bad]), tf.constant([8.0, 8.0])))
 
 
 def test_a_channel_without_samples_keeps_to_itself():
-    statistics = tf.constant([1.0, 2.0]), tf.constant([3.0, 4.0]), tf.constant([0.0, 8.0])
-    mean, variance, count = Usable(OTHERWISE)(*statistics)
-    assert mean.numpy().tolist() == [5, 2]
-    assert variance.numpy().tolist() == [7, 4]
-    assert count.numpy().tolist() == [0, 8]
+    valid = has_statistics(tf.constant([3.0, 4.0]), tf.constant([0.0, 8.0]))
+    assert valid.numpy().tolist() == [False, True]
 
 
-def test_finite_statistics_are_passed_on_as_they_are():
-    given = tf.constant([1.0, -2.0]), tf.constant([0.0, 3e38]), tf.constant([8.0, 1.0])
-    for one, other in zip(Usable(OTHERWISE)(*given), given, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_usable_statistics_may_be_unbiased():
-    given = tf.constant([1.0, 1.0]), tf.constant([3.0, 3.0]), tf.constant([4.0, 1.0])
-    assert Usable(unbiased=True)(*given)[1].numpy().tolist() == [4, 3]
+def test_finite_statistics_are_followed():
+    assert np.all(has_statistics(tf.constant([0.0, 3e38]), tf.constant([8.0, 1.0])))
 
 
 @pytest.mark.parametrize(("count", "factor"), [(0.0, 1.0), (1.0, 1.0), (2.0, 2.0), (22.0, 22 / 21)])
@@ -76,7 +61,7 @@ def test_inference_subtracts_before_it_scales():
     # x * scale and mean * scale are near 3e6, where a float32 step is 0.25.
     x = tf.constant([[100000.5], [99999.5]])
     mean, variance = tf.constant([100000.0]), tf.constant([1e-3])
-    outputs = normalize(x, mean, variance, None, None, epsilon=0.0, axis=-1)
+    outputs = infer(x, mean, variance, None, None, Settings(epsilon=0.0))
     expected = np.array([[0.5], [-0.5]]) / np.sqrt(np.float32(1e-3))
     np.testing.assert_allclose(outputs, expected, rtol=1e-6)
 
@@ -88,7 +73,7 @@ def test_inference_along_any_axis(axis):
     mean, gamma, beta = random.normal(size=(3, channels))
     variance = random.uniform(size=channels)
     tensors = [tf.constant(array) for array in (x, mean, variance, gamma, beta)]
-    outputs = normalize(*tensors, epsilon=1e-3, axis=axis)
+    outputs = infer(*tensors, Settings(axis, 1e-3, "float64"))
     last = np.moveaxis(x, axis, -1)
     expected = np.moveaxis((last - mean) / np.sqrt(variance + 1e-3) * gamma + beta, -1, axis)
     np.testing.assert_allclose(outputs, expected, rtol=1e-10, atol=1e-12)  # float64

@@ -8,8 +8,9 @@ import functools
 import exactness
 import pytest
 import tensorflow as tf
+from calls import normalize_batch
 
-from bnzoo.ops import normalize_batch
+from bnzoo.ops import kernels
 
 IMPLEMENTATIONS = ("auto", "reference", "xla")
 MODES = ("eager", "graph", "jit_compile")
@@ -89,6 +90,18 @@ def test_a_masked_first_sample_at_any_offset(make, layout, implementation, mode)
         if not all(error <= limit for error, limit in zip(off, limits, strict=True)):
             found[offset] = off, limits
     assert found == {}
+
+
+@pytest.mark.parametrize("name", ["131072 x 8, images", "131072 x 1", "16384 x 64, images"])
+def test_sums_as_a_gpu_takes_them_are_exact(name, monkeypatch):
+    """In parts that XLA keeps apart, around a sample of 256; here on a CPU."""
+    monkeypatch.setattr(kernels, "on_gpu", lambda: True)
+    computation.cache_clear()
+    shape, axis = exactness.LAYOUTS[name]
+    compute = computation("auto", "jit_compile", shape, axis)
+    for make in (exactness.noise, exactness.blank_borders, *exactness.ODD):
+        assert exactness.too_large(compute, make, shape, axis) == {}, make.__name__
+    computation.cache_clear()
 
 
 def test_the_bare_fused_kernel_would_fail():

@@ -4,10 +4,9 @@ import batch_norm_closed_form as closed_form
 import numpy as np
 import pytest
 import tensorflow as tf
+from calls import normalize_batch
 from keras import ops
 from marks import thinned
-
-from bnzoo.ops import normalize_batch
 
 # Minutes together; tests/test_ops_gradient.py and test_layer_jax.py stay in the default suite.
 pytestmark = pytest.mark.slow

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from calls import normalize_batch
 
 from bnzoo.layers import BatchNormalization
-from bnzoo.ops import normalize_batch
-from bnzoo.ops.tracing import on_gpu
+from bnzoo.ops.kernels import on_gpu
 
 pytestmark = pytest.mark.gpu
 

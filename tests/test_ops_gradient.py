@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from batch_norm_reference import EPSILON, Problem, batch_norm
+from calls import normalize_batch
 from keras import ops
 
-from bnzoo.ops import Settings, normalize_batch
+from bnzoo.ops import Settings
 from bnzoo.ops import batch_norm as our_batch_norm
 
 MODES = {
@@ -160,9 +161,9 @@ def test_float32_gradient_stays_close_to_float64(mode, offset):
             loss = tf.reduce_sum(outputs * upstream)
         return tape.gradient(loss, x)
 
-    centred = x.astype("float64") - x.astype("float64").mean((0, 1, 2))
-    inverse = 1 / np.sqrt(np.mean(centred**2, (0, 1, 2)) + EPSILON)
-    normal = centred * inverse
+    centered = x.astype("float64") - x.astype("float64").mean((0, 1, 2))
+    inverse = 1 / np.sqrt(np.mean(centered**2, (0, 1, 2)) + EPSILON)
+    normal = centered * inverse
     dy = upstream.astype("float64")
     along = (dy * normal).mean((0, 1, 2))
     expected = inverse * (dy - dy.mean((0, 1, 2)) - normal * along)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from calls import normalize_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
@@ -12,21 +13,24 @@ from bnzoo.ops import (
     batch_norm,
     merge_moments,
     moments,
-    normalize_batch,
     statistics_dtype,
 )
-from bnzoo.ops.views import Rows
+from bnzoo.ops.layouts import Layout
+
+
+def rows(channels, **options):
+    return Layout("rows", ndim=2, axis=1, channels=channels, **options)
 
 
 def test_many_samples_with_a_large_mean_stay_exact():
     # 131,072 samples a channel: the plain float32 sum of these is off by 3e-2.
     x = (np.random.default_rng(0).normal(size=(131072, 8)) + 1e4).astype("float32")
-    view = Rows(8, fold=64, by_matmul=True)
-    _, mean, centred_squares, *_ = moments(view.lay(tf.constant(x)), None, view)[0]
+    layout = rows(8, samples_per_row=64, sums="matmul")
+    _, mean, centered_squares, *_ = moments(layout.to_layout(tf.constant(x)), None, layout)[0]
     exact = x.astype("float64")
     # One rounding of a float32 near 10,000 is 5e-4.
     np.testing.assert_allclose(mean, exact.mean(0), atol=6e-4, rtol=0)
-    np.testing.assert_allclose(centred_squares / len(x), exact.var(0), rtol=2e-5)
+    np.testing.assert_allclose(centered_squares / len(x), exact.var(0), rtol=2e-5)
 
 
 @pytest.mark.parametrize("sample", ["zero", "outlier"])
@@ -34,9 +38,9 @@ def test_one_odd_sample_does_no_harm(sample):
     x = np.random.default_rng(0).normal(size=(4096, 2)) + 1e3
     x[0] = {"zero": 0.0, "outlier": 1e6}[sample]
     x = x.astype("float32")
-    _, _, centred_squares, *_ = moments(tf.constant(x), None, Rows(2))[0]
+    _, _, centered_squares, *_ = moments(tf.constant(x), None, rows(2))[0]
     # Behind the outlier's square every term of the float32 sum is rounded to a step of 65,536.
-    np.testing.assert_allclose(centred_squares / len(x), x.astype("float64").var(0), rtol=1e-4)
+    np.testing.assert_allclose(centered_squares / len(x), x.astype("float64").var(0), rtol=1e-4)
 
 
 def test_constant_data_has_no_variance():
@@ -138,17 +142,17 @@ def test_float16_does_not_overflow():
 def test_merging_parts_equals_taking_the_whole(sizes, offset, seed):
     random = np.random.default_rng(seed)
     parts = [(random.normal(size=(size, 3)) + offset).astype("float32") for size in sizes]
-    rows = [moments(tf.constant(part), None, Rows(3))[0] for part in parts]
-    counts = tf.stack([tf.broadcast_to(row.count, [3]) for row in rows])
-    means, squares = (tf.stack(list(column)) for column in list(zip(*rows, strict=True))[1:3])
-    count, mean, centred_squares = merge_moments(counts, means, squares)
+    parts_of = [moments(tf.constant(part), None, rows(3))[0] for part in parts]
+    counts = tf.stack([tf.broadcast_to(row.count, [3]) for row in parts_of])
+    means, squares = (tf.stack(list(column)) for column in list(zip(*parts_of, strict=True))[1:3])
+    count, mean, centered_squares = merge_moments(counts, means, squares)
     whole = np.concatenate(parts).astype("float64")
     np.testing.assert_array_equal(count, [len(whole)] * 3)
     expected = whole.mean(0) if len(whole) else np.zeros(3)
     # Each part's mean is a float32 near the offset, wrong by up to 6e-8 of it.
     rounding = 1e-6 + 1.2e-7 * offset
     np.testing.assert_allclose(mean, expected, rtol=0, atol=rounding)
-    centred = ((whole - expected) ** 2).sum(0)
+    centered = ((whole - expected) ** 2).sum(0)
     np.testing.assert_allclose(
-        centred_squares, centred, rtol=1e-5, atol=len(whole) * (6 * rounding + rounding**2)
+        centered_squares, centered, rtol=1e-5, atol=len(whole) * (6 * rounding + rounding**2)
     )

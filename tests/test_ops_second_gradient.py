@@ -1,4 +1,4 @@
-"""Second order where float64 cannot go or the batch is in parts: fused, by size, ghosts, frozen."""
+"""Second order where float64 cannot go or the batch is in parts: fused, ghosts, frozen."""
 
 import itertools
 
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from batch_norm_reference import EPSILON, Problem, batch_norm, gradient, second_gradient
+from calls import normalize_batch
 from marks import thinned
 
-from bnzoo.ops import normalize_batch, normalize_by_moving, rules
+from bnzoo.ops import Settings, infer
 
 # Minutes together; tests/test_ops_gradient.py and test_layer_jax.py stay in the default suite.
 pytestmark = pytest.mark.slow
@@ -73,34 +74,6 @@ def test_float32_is_right_to_second_order(offset, implementation, mode):
 
 
 @pytest.mark.parametrize(
-    ("offset", "batch"),
-    [
-        (0.0, 4),
-        (100.0, 8),
-        pytest.param(0.0, 8, marks=pytest.mark.slow),
-        pytest.param(100.0, 4, marks=pytest.mark.slow),
-    ],
-)
-def test_both_branches_of_a_choice_by_size(offset, batch, monkeypatch):
-    monkeypatch.setattr(rules, "NEVER_FUSED_BELOW", 4)
-    monkeypatch.setattr(rules, "FUSED_FROM", 6 * 2 * 2 * 4)
-    problem = problem_at(offset, (batch, 2, 2, 4))
-    choices = []
-
-    def outputs_of(*tensors):
-        choices.append(
-            rules.choose(rules.Call("tensorflow", False, False, (None, 2, 2, 4), 3, "float32"))
-        )
-        return normalize_batch(*tensors, epsilon=EPSILON)[0]
-
-    step = MODES["unknown"](lambda x: first_and_second(problem, outputs_of, x), problem.shape)
-    actual = step(tf.constant(problem.arrays[0], "float32"))
-    assert choices[0].by_size
-    # As above.
-    assert_close(actual, [*problem.gradient(), *problem.second_gradient()], 3e-4)
-
-
-@pytest.mark.parametrize(
     ("case", "mode"),
     thinned(
         itertools.product([-1, 1], [False, True]),
@@ -149,17 +122,16 @@ def test_a_frozen_layer_has_its_gradients(shape, implementation, mode):
     x, factor = random.normal(1.0, 2.0, (2, *shape)).astype("float32")
     mean, gamma, beta, variance = random.uniform(0.5, 1.5, (4, shape[-1]))
     constants = [tf.constant(array, "float32") for array in (mean, variance, gamma, beta)]
+    settings = Settings(epsilon=EPSILON, implementation=implementation)
 
     def step(x):
         with tf.GradientTape() as outer:
             outer.watch(x)
             with tf.GradientTape() as inner:
-                inner.watch([x, *constants[2:]])
-                outputs = normalize_by_moving(
-                    x, *constants, epsilon=EPSILON, implementation=implementation
-                )
+                inner.watch([x, *constants])
+                outputs = infer(x, *constants, settings)
                 loss = tf.reduce_sum(factor * outputs**3)
-            first = inner.gradient(loss, [x, *constants[2:]])
+            first = inner.gradient(loss, [x, *constants])
             squares = tf.reduce_sum(first[0] ** 2)
         return outputs, *first, outer.gradient(squares, x)
 
@@ -169,7 +141,9 @@ def test_a_frozen_layer_has_its_gradients(shape, implementation, mode):
     y = (x - mean) * slope + beta
     axes = tuple(range(x.ndim - 1))
     through = 3 * factor * y**2
-    expected = [y, through * slope, (through * (y - beta) / gamma).sum(axes), through.sum(axes)]
+    along = (through * (y - beta)).sum(axes)
+    expected = [y, through * slope, -slope * through.sum(axes)]
+    expected += [-along / (variance + EPSILON) / 2, along / gamma, through.sum(axes)]
     expected.append(2 * through * slope * 6 * factor * y * slope**2)
     for one, other in zip(actual, expected, strict=True):
         # A few float32 roundings of numbers that grow with the power.

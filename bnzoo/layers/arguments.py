@@ -1,7 +1,6 @@
 """The door of the layer: each check returns the value to keep or says what is wrong with it."""
 
 import numbers
-import operator
 from collections.abc import Mapping
 
 import keras
@@ -40,16 +39,14 @@ EXCLUSIVE = (
 
 
 def check_axis(axis) -> int:
-    """Accept an integer, Python's or NumPy's, but no bool: `True` would mean axis 1."""
-    try:
-        if isinstance(axis, bool):
-            raise TypeError
-        return operator.index(axis)
-    except TypeError:
+    """Accept a whole number, Python's or NumPy's, but no bool: `True` would mean axis 1."""
+    is_number = isinstance(axis, numbers.Real) and not isinstance(axis, bool)
+    if not is_number or not float(axis).is_integer():
         raise ValueError(
             f"Received axis={axis!r}, expected an integer. "
             "Name the one axis that holds the channels, such as -1 or 1."
-        ) from None
+        )
+    return int(axis)
 
 
 def check_momentum(name: str, momentum) -> float:
@@ -133,7 +130,7 @@ def check_virtual_batch_size(size) -> int | None:
         return int(size)
     raise ValueError(
         f"Received virtual_batch_size={size!r}, expected an integer of at least 2, or None. "
-        "It is the number of examples that are normalised together: one alone has no variance."
+        "It is the number of examples that are normalized together: one alone has no variance."
     )
 
 
@@ -158,6 +155,31 @@ def check_ghost_axis(axis: int, ndim: int) -> None:
             "expected another axis than the first, along which the batch is divided. "
             "Choose the axis that holds the channels, or leave virtual_batch_size out."
         )
+
+
+def check_inputs(inputs) -> None:
+    """Refuse what Keras 2 calls a tensor: the model around it would have none of the weights."""
+    if type(inputs).__module__.startswith("tf_keras"):
+        raise TypeError(
+            f"Received {inputs!r} of tf_keras, expected a tensor or an input of Keras 3. "
+            "Build the model with `import keras`; tf_keras is Keras 2, whose layers do not mix."
+        )
+
+
+def is_ragged(inputs) -> bool:
+    """Tell whether inputs are a `tf.RaggedTensor`."""
+    return keras.backend.backend() == "tensorflow" and hasattr(inputs, "flat_values")
+
+
+def check_ragged(axis: int, mask, virtual_batch_size) -> None:
+    """Refuse what has no meaning for rows of many lengths; axis counts from the end."""
+    if axis == -1 and mask is None and virtual_batch_size is None:
+        return
+    raise ValueError(
+        f"Received a ragged input with axis={axis}, mask={mask!r} and virtual_batch_size="
+        f"{virtual_batch_size}, expected the channels last, no mask and no virtual batch size. "
+        "Call `to_tensor()` on the input, and give a mask that leaves the padding out."
+    )
 
 
 def dtype_in_call(dtype, layer) -> str:

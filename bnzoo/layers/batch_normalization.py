@@ -1,30 +1,30 @@
 """The batch normalization layer: weights, axis, mask, dtype and the training switch."""
 
 import keras
-from keras import constraints, initializers, ops, regularizers
+from keras import ops
 
 from bnzoo.layers import arguments
-from bnzoo.layers.initializers import copy_of, root_of
 from bnzoo.ops import (
+    Choice,
     Settings,
-    choose_implementation,
-    cumulative_share,
-    move,
-    normalize_batch,
-    normalize_by_moving,
+    batch_norm,
+    choose_kernel,
+    cumulative_rate,
+    describe,
+    has_statistics,
+    infer,
+    moving_average,
     renorm_corrections,
     renorm_moving_variance,
+    renorm_stddev,
     scale_and_shift,
     statistics_dtype,
 )
-from bnzoo.ops.moving_average import AS_THEY_ARE
-from bnzoo.ops.renorm import renorm_stddev
-from bnzoo.ops.shapes import cast_if_given
 
 
 @keras.saving.register_keras_serializable(package="bnzoo")
-class BatchNormalization(keras.layers.Layer):
-    """Normalise each channel by the batch's mean and variance, a drop-in for Keras' layer.
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Normalize each channel by the batch's mean and variance, a drop-in for Keras' layer.
 
     In training `y = (x - mean) * (gamma * rsqrt(variance + epsilon)) + beta` with the statistics
     of the batch, over every axis but `axis`; the moving statistics then follow:
@@ -33,7 +33,9 @@ class BatchNormalization(keras.layers.Layer):
         moving_variance = moving_variance * momentum + variance * (1 - momentum)
 
     In inference, and in training while `trainable` is False, the same formula takes the moving
-    statistics instead, and they stay as they are.
+    statistics instead, and they stay as they are. It is one of Keras' layers (`isinstance` of
+    `keras.layers.BatchNormalization`), so the usual ways to find and freeze batch normalization
+    work, and its config is Keras' as long as no other argument than Keras' is in use.
 
     Statistics are taken in float32 for float16, bfloat16 and float32 inputs, and in float64 for
     float64; the output has the layer's compute dtype and the input's shape. Weights, each of
@@ -44,6 +46,10 @@ class BatchNormalization(keras.layers.Layer):
     A batch that is empty or fully masked, or whose statistics are not finite, leaves the moving
     statistics as they are; its output shows the NaN (Keras' layer keeps NaN for good). A channel
     without a sample has mean 0 and variance 0, and its output is finite.
+
+    Gradients flow through outputs and, as in Keras' layer, through the new moving statistics that
+    `stateless_call` returns; only the fused kernel's statistics have none. Higher orders, forward
+    mode, `jax.vmap`, `lax.scan` and `tf.vectorized_map` work as for Keras' layer.
 
     What combines with what; a `-` is an error of the constructor, `call` one of the call:
 
@@ -89,11 +95,12 @@ class BatchNormalization(keras.layers.Layer):
             `tf.distribute` strategy; replicas may hold uneven or no samples. Without a strategy
             there is nothing to merge. TensorFlow backend only.
         implementation: `"auto"` chooses for each input, when the call is traced, by the table in
-            `bnzoo.ops.rules`; `"reference"` is plain operations; `"fused"` TensorFlow's fused
-            kernels, with a second call where they are inexact; `"xla"` one computation that XLA
-            compiles. All agree but for rounding. See `implementation_for`.
+            `bnzoo.ops.kernels`; `"reference"` is plain operations; `"fused"` TensorFlow's fused
+            kernel for a CPU, and plain operations where it is inexact; `"xla"` one computation that
+            XLA compiles, anew for every size (`synchronized`: only where the whole step is
+            compiled). All agree but for rounding. See `implementation_for`.
         virtual_batch_size: examples of a ghost batch, at least 2: in training each so many examples
-            are normalised by their own statistics, and what is left over forms a smaller ghost. The
+            are normalized by their own statistics, and what is left over forms a smaller ghost. The
             moving statistics follow the mean over ghosts, weighted by their samples. None: the
             whole batch at once.
         unbiased_moving_variance: let `moving_variance` follow `variance * n / (n - 1)` for n
@@ -103,11 +110,12 @@ class BatchNormalization(keras.layers.Layer):
 
     Call arguments:
         inputs: float tensor of shape (batch, ..., channels, ...), of any rank; the position of the
-            channels is `axis`. Integers are taken as float32.
-        training: True normalises by the batch and moves the averages; False, or None, is inference.
+            channels is `axis`. Integers are taken as float32. Or a `tf.RaggedTensor` with the
+            channels last, without mask and ghosts.
+        training: True normalizes by the batch and moves the averages; False, or None, is inference.
         mask: bool tensor of the shape of `inputs` without the channel axis, each dimension equal or
             1; or None. Where it is False, a position counts in no statistic; its output is
-            normalised like any other. Numbers are taken as `mask != 0`. A mask that fits only
+            normalized like any other. Numbers are taken as `mask != 0`. A mask that fits only
             without the last axis instead, as `keras.layers.Masking` makes it for channels-first
             inputs, is taken so.
 
@@ -119,7 +127,8 @@ class BatchNormalization(keras.layers.Layer):
             `renorm_clipping` has unknown keys or crossed bounds, two arguments do not combine, or
             `synchronized` or `implementation="fused"` comes with another backend than TensorFlow;
             on the first call, the input has no such axis or an unknown number of channels; on any
-            call, the mask does not fit, or the fused kernels were asked for and cannot take it.
+            call, the mask does not fit, or the fused kernel was asked for and cannot take it.
+        TypeError: an input of `tf_keras`.
 
     Source:
         Ioffe and Szegedy 2015, arXiv 1502.03167, section 3.1, Algorithm 1. The paper's inference
@@ -189,32 +198,16 @@ class BatchNormalization(keras.layers.Layer):
         unbiased_moving_variance=False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.supports_masking = True
-        self.axis = arguments.check_axis(axis)
-        self.momentum = None if momentum is None else arguments.check_momentum("momentum", momentum)
-        self.epsilon = arguments.check_epsilon(epsilon)
-        self.center = center
-        self.scale = scale
-        self.beta_initializer = initializers.get(beta_initializer)
-        self.gamma_initializer = initializers.get(gamma_initializer)
-        self.moving_mean_initializer = initializers.get(moving_mean_initializer)
-        self.moving_variance_initializer = initializers.get(moving_variance_initializer)
-        self.beta_regularizer = regularizers.get(beta_regularizer)
-        self.gamma_regularizer = regularizers.get(gamma_regularizer)
-        self.beta_constraint = constraints.get(beta_constraint)
-        self.gamma_constraint = constraints.get(gamma_constraint)
-        self.renorm = renorm
-        # Without renorm both are kept as they came, unread, as Keras does.
-        self.renorm_clipping = renorm_clipping
-        self.renorm_momentum = renorm_momentum
+        axis = arguments.check_axis(axis)
+        if momentum is not None:
+            momentum = arguments.check_momentum("momentum", momentum)
         if renorm:
-            self.renorm_clipping = arguments.check_renorm_clipping(renorm_clipping)
-            self.renorm_momentum = arguments.check_momentum("renorm_momentum", renorm_momentum)
-        self.synchronized = arguments.check_synchronized(synchronized)
-        self.implementation = arguments.check_implementation(implementation)
-        self.virtual_batch_size = arguments.check_virtual_batch_size(virtual_batch_size)
-        self.unbiased_moving_variance = unbiased_moving_variance
+            # Without renorm both are kept as they came, unread, as Keras does.
+            renorm_clipping = arguments.check_renorm_clipping(renorm_clipping)
+            renorm_momentum = arguments.check_momentum("renorm_momentum", renorm_momentum)
+        synchronized = arguments.check_synchronized(synchronized)
+        implementation = arguments.check_implementation(implementation)
+        virtual_batch_size = arguments.check_virtual_batch_size(virtual_batch_size)
         arguments.check_combination(
             renorm=renorm,
             unbiased_moving_variance=unbiased_moving_variance,
@@ -222,11 +215,33 @@ class BatchNormalization(keras.layers.Layer):
             virtual_batch_size=virtual_batch_size,
             implementation=implementation,
         )
-        self.gamma = None
-        self.beta = None
+        super().__init__(
+            axis=axis,
+            momentum=0.99 if momentum is None else momentum,
+            epsilon=arguments.check_epsilon(epsilon),
+            center=center,
+            scale=scale,
+            beta_initializer=beta_initializer,
+            gamma_initializer=gamma_initializer,
+            moving_mean_initializer=moving_mean_initializer,
+            moving_variance_initializer=moving_variance_initializer,
+            beta_regularizer=beta_regularizer,
+            gamma_regularizer=gamma_regularizer,
+            beta_constraint=beta_constraint,
+            gamma_constraint=gamma_constraint,
+            renorm=renorm,
+            renorm_clipping=renorm_clipping,
+            renorm_momentum=renorm_momentum,
+            synchronized=synchronized,
+            **kwargs,
+        )
+        self.momentum = momentum
+        self.implementation = implementation
+        self.virtual_batch_size = virtual_batch_size
+        self.unbiased_moving_variance = unbiased_moving_variance
         self.num_batches = None
-        # Called with the count of samples of each training batch, 0 for one that moved nothing;
-        # see `bnzoo.BadBatches`.
+        # Called in each training step with a bool tensor: may the moving statistics follow the
+        # batch, or each of its channels? See `bnzoo.BadBatches`.
         self.batch_observer = None
 
     def build(self, input_shape):
@@ -235,21 +250,10 @@ class BatchNormalization(keras.layers.Layer):
         Args:
             input_shape: tuple of integers, None where unknown; the channel dimension is known.
         """
-        channels = arguments.check_channels(self.axis, input_shape)
+        arguments.check_channels(self.axis, input_shape)
         if self.virtual_batch_size is not None:
             arguments.check_ghost_axis(self.axis, len(input_shape))
-        if self.scale:
-            self.gamma = self._add_learned("gamma", channels)
-        if self.center:
-            self.beta = self._add_learned("beta", channels)
-        mean, variance = self.moving_mean_initializer, self.moving_variance_initializer
-        self.moving_mean = self._add_moving("moving_mean", channels, mean)
-        self.moving_variance = self._add_moving("moving_variance", channels, variance)
-        if self.renorm:
-            stddev = root_of(variance)
-            self.moving_stddev = self._add_moving("moving_stddev", channels, stddev)
-            self.renorm_mean = self._add_moving("renorm_mean", channels, copy_of(mean))
-            self.renorm_stddev = self._add_moving("renorm_stddev", channels, stddev)
+        super().build(input_shape)
         if self.momentum is None:
             self.num_batches = self.add_weight(
                 shape=(),
@@ -260,23 +264,6 @@ class BatchNormalization(keras.layers.Layer):
                 trainable=False,
                 autocast=False,
             )
-        self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={self.axis: channels})
-
-    def _add_learned(self, name, channels):
-        return self.add_weight(
-            shape=(channels,),
-            name=name,
-            initializer=getattr(self, f"{name}_initializer"),
-            regularizer=getattr(self, f"{name}_regularizer"),
-            constraint=getattr(self, f"{name}_constraint"),
-            autocast=False,
-        )
-
-    def _add_moving(self, name, channels, initializer):
-        # autocast=False: a moving variance of 70,000 is infinite in float16.
-        return self.add_weight(
-            shape=(channels,), name=name, initializer=initializer, trainable=False, autocast=False
-        )
 
     def compute_output_shape(self, input_shape):
         """Return the input's shape, once the axis is known to be in it."""
@@ -284,17 +271,29 @@ class BatchNormalization(keras.layers.Layer):
         return input_shape
 
     def call(self, inputs, training=None, mask=None):
-        """Normalise by the batch in training, by the moving statistics otherwise."""
+        """Normalize by the batch in training, by the moving statistics otherwise."""
+        arguments.check_inputs(inputs)
+        settings, ragged = self._settings(len(inputs.shape)), None
+        if arguments.is_ragged(inputs):
+            arguments.check_ragged(settings.axis, mask, self.virtual_batch_size)
+            ragged, inputs = inputs, inputs.flat_values
         if mask is not None:
             missing = arguments.check_mask_shape(mask.shape, inputs.shape, self.axis)
             mask = ops.expand_dims(mask, missing)
         if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(inputs.dtype)):
             inputs = ops.cast(inputs, statistics_dtype(inputs.dtype))
+        gamma, beta = self.gamma if self.scale else None, self.beta if self.center else None
         if not (training and self.trainable):
-            return self._infer(inputs)
-        return self._renormalize(inputs, mask) if self.renorm else self._normalize(inputs, mask)
+            moving = self.moving_mean, self.moving_variance
+            outputs = infer(inputs, *moving, gamma, beta, settings)
+        elif self.renorm:
+            outputs = self._renormalize(inputs, gamma, beta, mask, settings)
+        else:
+            outputs, mean, variance, count = batch_norm(inputs, gamma, beta, mask, settings)
+            self._move(mean, variance, count)
+        return outputs if ragged is None else ragged.with_flat_values(outputs)
 
-    def implementation_for(self, inputs, mask=None):
+    def implementation_for(self, inputs, mask=None) -> Choice:
         """Say which way a training batch would go if it were traced here and now.
 
         Args:
@@ -303,8 +302,7 @@ class BatchNormalization(keras.layers.Layer):
             mask: the call's mask, or None.
 
         Returns:
-            A named tuple: `implementation` (`"reference"`, `"fused"` or `"xla"`), `reason`, and
-            `by_size`: whether small batches of this input take `"reference"` after all.
+            A named tuple: `implementation` (`"reference"`, `"fused"` or `"xla"`) and `reason`.
 
         Raises:
             ValueError: the layer's implementation cannot take this input.
@@ -316,43 +314,27 @@ class BatchNormalization(keras.layers.Layer):
         """
         arguments.check_axis_in_shape(self.axis, inputs.shape)
         cast = keras.KerasTensor(tuple(inputs.shape), arguments.dtype_in_call(inputs.dtype, self))
-        return choose_implementation(cast, mask is not None, self._settings())[1]
+        settings = self._settings(len(inputs.shape))
+        return choose_kernel(describe(cast, mask is not None, settings), self.implementation)
 
-    def _settings(self, dtype=None):
+    def _settings(self, ndim):
         return Settings(
-            axis=self.axis,
+            # From the end, which flat values of a ragged tensor share with it.
+            axis=self.axis % ndim - ndim,
             epsilon=self.epsilon,
-            dtype=dtype or self.compute_dtype,
+            dtype=self.compute_dtype,
             implementation=self.implementation,
             synchronized=self.synchronized,
             virtual_batch_size=self.virtual_batch_size,
             unbiased=self.unbiased_moving_variance,
         )
 
-    def _infer(self, inputs):
-        weights = self.moving_mean, self.moving_variance, self.gamma, self.beta
-        return normalize_by_moving(inputs, *weights, settings=self._settings())
-
-    def _normalize(self, inputs, mask):
-        # A batch that cannot be used gives back the moving statistics, and moves them nowhere.
-        weights = self.moving_mean, self.moving_variance
-        stay = [ops.convert_to_tensor(weight) for weight in weights]
-        outputs, mean, variance, count = normalize_batch(
-            inputs, self.gamma, self.beta, mask, stay, settings=self._settings()
-        )
-        share = self._share(count)
-        for weight, value, average in zip(weights, (mean, variance), stay, strict=True):
-            move(weight, value, share, average)
-        return outputs
-
-    def _renormalize(self, inputs, mask):
+    def _renormalize(self, inputs, gamma, beta, mask, settings):
         dtype = statistics_dtype(inputs.dtype)
-        # In the statistics' dtype: rounding waits until both corrections have been applied.
-        inputs = ops.cast(inputs, dtype)
-        normalized, mean, variance, count = normalize_batch(
-            inputs, mask=mask, otherwise=AS_THEY_ARE, settings=self._settings(dtype)
-        )
-        r, d = renorm_corrections(
+        # In the statistics' dtype: rounding waits until the corrections have been applied.
+        inputs, settings = ops.cast(inputs, dtype), settings._replace(dtype=dtype)
+        normalized, mean, variance, count = batch_norm(inputs, None, None, mask, settings)
+        scale, shift = renorm_corrections(
             mean,
             variance,
             ops.cast(self.renorm_mean, dtype),
@@ -360,57 +342,63 @@ class BatchNormalization(keras.layers.Layer):
             epsilon=self.epsilon,
             clipping=self.renorm_clipping,
         )
-        outputs = scale_and_shift(normalized, r, d, self.axis)
-        learned = (cast_if_given(weight, dtype) for weight in (self.gamma, self.beta))
-        outputs = scale_and_shift(outputs, *learned, self.axis)
+        if gamma is not None:
+            scale, shift = scale * ops.cast(gamma, dtype), shift * ops.cast(gamma, dtype)
+        if beta is not None:
+            shift = shift + ops.cast(beta, dtype)
+        outputs = scale_and_shift(normalized, scale, shift, settings.axis)
         self._move_renorm(mean, variance, count)
         return ops.cast(outputs, self.compute_dtype)
 
-    def _share(self, count):
-        """Return how much of a batch the moving statistics take up."""
-        if self.batch_observer is not None:
-            self.batch_observer(count)
-        if self.momentum is not None:
-            return 1.0 - self.momentum
-        share, num_batches = cumulative_share(count, self.num_batches)
-        self.num_batches.assign(num_batches)
-        return share
+    def _move(self, mean, variance, count):
+        """Let the moving statistics follow a batch."""
+        valid = has_statistics(variance, count)
+        rate = self._update_rate(valid)
+        _follow(self.moving_mean, mean, valid, rate)
+        _follow(self.moving_variance, variance, valid, rate)
 
     def _move_renorm(self, mean, variance, count):
-        def towards(weight, value, share):
-            average = ops.cast(weight, variance.dtype)
-            return move(weight, ops.where(count > 0, value, average), share, average)
+        valid, stddev = has_statistics(variance, count), renorm_stddev(variance, self.epsilon)
+        _follow(self.renorm_mean, mean, valid, 1.0 - self.renorm_momentum)
+        _follow(self.renorm_stddev, stddev, valid, 1.0 - self.renorm_momentum)
+        rate = self._update_rate(valid)
+        _follow(self.moving_mean, mean, valid, rate)
+        moved = _follow(self.moving_stddev, stddev, valid, rate)
+        derived = renorm_moving_variance(moved, epsilon=self.epsilon)
+        _follow(self.moving_variance, derived, valid, 1.0)
 
-        stddev = renorm_stddev(variance, self.epsilon)
-        towards(self.renorm_mean, mean, 1.0 - self.renorm_momentum)
-        towards(self.renorm_stddev, stddev, 1.0 - self.renorm_momentum)
-        share = self._share(count)
-        towards(self.moving_mean, mean, share)
-        moving_stddev = towards(self.moving_stddev, stddev, share)
-        derived = renorm_moving_variance(moving_stddev, epsilon=self.epsilon)
-        towards(self.moving_variance, derived, 1.0)
+    def _update_rate(self, valid):
+        """Return how much of a batch the moving statistics take up."""
+        if self.batch_observer is not None:
+            self.batch_observer(valid)
+        if self.momentum is not None:
+            return 1.0 - self.momentum
+        rate, num_batches = cumulative_rate(valid, ops.convert_to_tensor(self.num_batches))
+        self.num_batches.assign(num_batches)
+        return rate
 
     def get_config(self):
-        """Return every argument of the constructor."""
-        return super().get_config() | {
-            "axis": self.axis,
-            "momentum": self.momentum,
-            "epsilon": self.epsilon,
-            "center": self.center,
-            "scale": self.scale,
-            "beta_initializer": initializers.serialize(self.beta_initializer),
-            "gamma_initializer": initializers.serialize(self.gamma_initializer),
-            "moving_mean_initializer": initializers.serialize(self.moving_mean_initializer),
-            "moving_variance_initializer": initializers.serialize(self.moving_variance_initializer),
-            "beta_regularizer": regularizers.serialize(self.beta_regularizer),
-            "gamma_regularizer": regularizers.serialize(self.gamma_regularizer),
-            "beta_constraint": constraints.serialize(self.beta_constraint),
-            "gamma_constraint": constraints.serialize(self.gamma_constraint),
-            "renorm": self.renorm,
-            "renorm_clipping": self.renorm_clipping,
-            "renorm_momentum": self.renorm_momentum,
-            "synchronized": self.synchronized,
-            "implementation": self.implementation,
-            "virtual_batch_size": self.virtual_batch_size,
-            "unbiased_moving_variance": self.unbiased_moving_variance,
-        }
+        """Return the arguments of the constructor; those that Keras' lacks only where in use."""
+        config = super().get_config()
+        if self.implementation != "auto":
+            config["implementation"] = self.implementation
+        if self.virtual_batch_size is not None:
+            config["virtual_batch_size"] = self.virtual_batch_size
+        if self.unbiased_moving_variance:
+            config["unbiased_moving_variance"] = self.unbiased_moving_variance
+        return config
+
+
+def _follow(weight, value, valid, update_rate):
+    """Move a variable towards a value where that is valid, and return where it is now.
+
+    In the wider of both dtypes, so that neither is rounded on the way.
+    """
+    dtype = statistics_dtype(weight.dtype, value.dtype)
+    average = ops.cast(weight, dtype)
+    # A Python number stays one: made a tensor, it would be rounded to float32.
+    if not isinstance(update_rate, float):
+        update_rate = ops.cast(update_rate, dtype)
+    moved = moving_average(average, ops.where(valid, ops.cast(value, dtype), average), update_rate)
+    weight.assign(moved)
+    return moved

@@ -4,9 +4,7 @@ import keras
 from keras import ops
 
 from bnzoo.layers import arguments
-from bnzoo.ops import statistics_dtype
-from bnzoo.ops.normalize import scale_and_shift
-from bnzoo.ops.shapes import along_channels
+from bnzoo.ops import along_channels, scale_and_shift, statistics_dtype
 
 
 @keras.saving.register_keras_serializable(package="bnzoo")
@@ -14,7 +12,7 @@ class MultiplyAdd(keras.layers.Layer):
     """Return `(x - center) * scale + offset`, channel by channel, each part only where it is used.
 
     `bnzoo.fold_batch_norm` puts it where batch normalization cannot be merged into a neighbour.
-    With a centre, as in the normalization itself, values far from zero lose no digits. Like
+    With a center, as in the normalization itself, values far from zero lose no digits. Like
     batch normalization it computes in at least float32.
 
     Args:

@@ -1,6 +1,6 @@
-"""TensorFlow's fused kernels, with a check on what they are bad at.
+"""TensorFlow's fused kernel on a CPU, with a check on what it is bad at.
 
-On a CPU they are oneDNN's: 2 to 5 times the speed of plain operations from about 100,000 elements
+oneDNN's kernels take half to a fifth of the time of plain operations from about 100,000 elements
 on, where the number of channels is divisible by 4. They lose the variance where the mean is large
 against the spread (at an offset of 10,000 and 131,072 samples it is 9 times too large), and each
 thread adds up its squares one after the other, so that behind the blank first of 128 bright images
@@ -8,16 +8,13 @@ it is off by up to 6e-3. So their own results are looked at, and where the mean 
 are taken again in plain operations; the backward pass is the kernel's either way.
 """
 
-import math
-from typing import NamedTuple
-
 import keras
 from keras import ops
 
-from bnzoo.ops.moments import at_least_one, moments
-from bnzoo.ops.moving_average import Usable
-from bnzoo.ops.normalize import inverse_stddev
-from bnzoo.ops.views import Rows
+from bnzoo.ops.kernels import as_function
+from bnzoo.ops.layouts import Layout
+from bnzoo.ops.plain import normalize_centered
+from bnzoo.ops.statistics import moments
 
 # The largest mean ** 2 / (variance + epsilon) at which the kernel's own results are kept. One blank
 # example among n that are all at one offset has n - 1. NaN, infinite and one-sample batches fail
@@ -26,213 +23,184 @@ from bnzoo.ops.views import Rows
 LARGEST_RATIO = 16.0
 
 
-class Options(NamedTuple):
-    """How to call the kernel.
+def batch_norm(settings, inputs, gamma, beta):
+    """Normalize a batch by its own statistics with `FusedBatchNormV3`.
 
-    Attributes:
-        axis: the channel axis, in [-ndim, ndim).
-        epsilon: added to the variance, at least 0.
-        dtype: dtype of the outputs.
-        on_gpu: the kernel is cuDNN's, whose reserved outputs are its own affair.
-        usable: what the statistics pass through, a `bnzoo.ops.moving_average.Usable`, or None.
-        fold: how many samples to put into one row where plain operations add up.
-    """
-
-    axis: int
-    epsilon: float
-    dtype: str
-    on_gpu: bool = False
-    usable: Usable | None = None
-    fold: int = 1
-
-
-class Saved(NamedTuple):
-    """What the forward pass leaves for the backward pass, besides its arguments."""
-
-    values: object  # what the kernel normalised: x, or x - mean, of its four dimensions
-    first: object  # the kernel's reserved outputs for its gradient
-    second: object
-    third: object
-
-
-def forward(options, inputs, gamma=None, beta=None):
-    """Normalise a batch by its own statistics with `FusedBatchNormV3`.
+    No gradient flows through the mean and the variance that are returned: adding theirs to the
+    kernel's would be one more pass.
 
     Args:
-        options: how.
+        settings: `bnzoo.ops.kernels.Settings`.
         inputs: float16, bfloat16 or float32 tensor of shape (batch, ..., channels, ...), of 2 to 5
             dimensions. Only a channel axis that is not the last costs a transpose.
-        gamma: float32 tensor of shape (channels,), or None: 1.
-        beta: float32 tensor of shape (channels,), or None: 0.
+        gamma: float32 tensor of shape (channels,).
+        beta: float32 tensor of shape (channels,).
 
     Returns:
-        (outputs, mean, variance, count), the last three usable for moving averages; and Saved.
+        outputs, of the shape of `inputs`; mean and variance (divided by n) of shape (channels,);
+        count n of shape ().
     """
     import tensorflow as tf
 
-    epsilon, values = options.epsilon, _values(options, inputs)
-    channels = values.shape[-1]
-    count = ops.cast(math.prod(ops.shape(values)[:-1]), "float32")
-    gamma = tf.ones([channels]) if gamma is None else gamma
-    beta = tf.zeros([channels]) if beta is None else beta
+    @tf.custom_gradient
+    def forward(inputs, gamma, beta):
+        x = _to_kernel(inputs, settings.axis)
+        # Only what `backward` is made of is differentiated again: TensorFlow's forward mode
+        # cannot go through the condition.
+        constants = [tf.stop_gradient(tensor) for tensor in (x, gamma, beta)]
+        outputs, mean, variance, reserved = _run_and_check(*constants, settings.epsilon)
 
-    def run(values):
-        outputs, mean, variance, *reserved = _kernel(values, gamma, beta, epsilon)
-        if options.on_gpu:
-            variance = variance * (tf.maximum(count - 1, 1) / tf.maximum(count, 1))
-        else:
-            mean, variance = reserved[:2]
-        return outputs, mean, variance, *reserved
+        def backward(dy, *_):
+            x = _to_kernel(inputs, settings.axis)
+            dy = _to_kernel(tf.cast(dy, x.dtype), settings.axis)
+            saved = mean, variance, reserved
+            dx, grad_gamma, grad_beta = _kernel_gradient(dy, x, gamma, saved, settings.epsilon)
+            dx = tf.cast(_from_kernel(dx, inputs, settings.axis), inputs.dtype)
+            return dx, grad_gamma, grad_beta
 
-    outputs, mean, variance, *reserved = run(values)
+        outputs = tf.cast(_from_kernel(outputs, inputs, settings.axis), settings.dtype)
+        count = tf.cast(tf.size(x) // x.shape[-1], "float32")
+        return (outputs, mean, variance, count), backward
 
-    usable = options.usable or Usable()
-
-    def as_it_is():
-        return outputs, mean, usable.finished(variance, count), count, values, *reserved
-
-    def around_the_mean():
-        centred = tf.cast(values, "float32") - mean
-        if options.on_gpu:
-            outputs, rest, variance, *again = run(centred)
-        else:
-            outputs, rest, variance, centred, *again = _plain(options, centred, gamma, beta)
-            again.extend(reserved[2:])
-        # Not `mean + rest`: rest ends in an addition too, and Grappler makes one AddN of both,
-        # whose temporary variable escapes from the branch and fails the step (TensorFlow 2.21).
-        whole = tf.reduce_sum(tf.stack([mean, rest]), 0)
-        # Of an empty batch the kernel's mean is NaN.
-        statistics = usable._replace(maybe_empty=True)(whole, variance, count)
-        rounded = tf.cast(centred, values.dtype)
-        return tf.cast(outputs, values.dtype), *statistics, rounded, *again
-
-    spread = variance + epsilon
-    # An infinite variance would pass for larger than any mean.
-    precise = (tf.square(mean) <= LARGEST_RATIO * spread) & (spread < spread.dtype.max)
-    precise = tf.reduce_all(precise)
-    if usable.maybe_empty:
-        # Small kernels give an empty batch mean 0 and variance 0, large ones NaN.
-        precise = precise & (count > 0)
-    outputs, mean, variance, count, *saved = tf.cond(precise, as_it_is, around_the_mean)
-    outputs = ops.cast(_from_kernel(outputs, inputs, options.axis), options.dtype)
-    return (outputs, mean, variance, count), Saved(*saved)
+    return forward(inputs, gamma, beta)
 
 
-def backward(options, inputs, saved, upstream, gamma=None, beta=None):
-    """Turn the gradient of the outputs into gradients of every argument.
-
-    The statistics are taken to have no use but the moving averages: theirs are left out, as adding
-    nothing to the kernel's result would be one more pass over it.
-
-    Args:
-        options: those of the forward pass.
-        inputs: the forward pass', as are gamma and beta.
-        saved: what `forward` left.
-        upstream: gradients of outputs, mean, variance and count, of which the first is used.
-        gamma: tensor of shape (channels,), or None.
-        beta: not needed.
+def _run_and_check(x, gamma, beta, epsilon):
+    """Run the kernel, and plain operations instead where its statistics are not exact.
 
     Returns:
-        The gradients of inputs, gamma and beta.
+        outputs, mean and variance; and a third tensor that the kernel's gradient wants.
     """
     import tensorflow as tf
 
-    values = saved.values
-    d_values, d_gamma, d_beta, *_ = tf.raw_ops.FusedBatchNormGradV3(
-        y_backprop=_to_kernel(tf.cast(upstream[0], values.dtype), options.axis),
-        x=values,
-        scale=tf.ones(values.shape[-1:]) if gamma is None else gamma,
-        reserve_space_1=saved.first,
-        reserve_space_2=saved.second,
-        reserve_space_3=saved.third,
-        epsilon=options.epsilon,
-        is_training=True,
+    outputs, _, _, mean, variance, reserved = tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon
     )
-    d_inputs = tf.cast(_from_kernel(d_values, inputs, options.axis), inputs.dtype)
-    return d_inputs, d_gamma, d_beta
+    exact = tf.reduce_all(tf.square(mean) <= LARGEST_RATIO * variance + LARGEST_RATIO * epsilon)
+    # One operation until it is needed: the executor would pass by each of its own in every step.
+    in_plain_operations = as_function(_in_plain_operations, x.shape, inline=False)
+    results = tf.cond(
+        exact,
+        lambda: (outputs, mean, variance),
+        lambda: in_plain_operations(x, gamma, beta, epsilon),
+    )
+    return *results, reserved
 
 
-def infer(options, inputs, mean, variance, gamma=None, beta=None):
-    """Normalise by given statistics in one pass, exactly: the kernel subtracts the mean first.
+def _in_plain_operations(x, gamma, beta, epsilon):
+    import tensorflow as tf
+
+    layout = Layout("rows", 4, 3, x.shape[-1], sums="matmul")
+    statistics, centered = moments(layout.to_layout(tf.cast(x, "float32")), None, layout)
+    outputs, variance, _ = normalize_centered(centered, statistics, gamma, beta, epsilon, layout)
+    return tf.cast(layout.from_layout(outputs, x), x.dtype), statistics.mean, variance
+
+
+def _kernel_gradient(dy, x, gamma, saved, epsilon):
+    """Return the gradients of x, gamma and beta; they can be differentiated again."""
+    import tensorflow as tf
+
+    # Copies in name, for the closures below: this graph's, not those of the forward pass.
+    gamma, mean, variance, reserved = (tf.identity(tensor) for tensor in (gamma, *saved))
+
+    @tf.custom_gradient
+    def kernel(dy, x, gamma):
+        grads = tf.raw_ops.FusedBatchNormGradV3(
+            y_backprop=dy,
+            x=x,
+            scale=gamma,
+            reserve_space_1=mean,
+            reserve_space_2=variance,
+            reserve_space_3=reserved,
+            epsilon=epsilon,
+        )[:3]
+        # TensorFlow's own, which is the same, is lost in forward mode.
+        return grads, lambda *upstream: _second_gradient(upstream, dy, x, gamma, epsilon)
+
+    return kernel(dy, tf.identity(x), gamma)
+
+
+def _second_gradient(upstream, dy, x, gamma, epsilon):
+    """Differentiate the gradients that `bnzoo.ops.plain.batch_norm` writes down."""
+    import tensorflow as tf
+
+    def mean(values):
+        return tf.reduce_mean(values, [0, 1, 2])
+
+    centered, dy_float = tf.cast(x, "float32"), tf.cast(dy, "float32")
+    centered -= mean(centered)
+    inverse = tf.math.rsqrt(mean(tf.square(centered)) + epsilon)
+    along = mean(dy_float * centered) * inverse**2
+    dx = gamma * inverse * (dy_float - mean(dy_float) - centered * along)
+    grad_gamma = tf.reduce_sum(dy_float * centered, [0, 1, 2]) * inverse
+    grads = tf.cast(dx, x.dtype), grad_gamma, tf.reduce_sum(dy_float, [0, 1, 2])
+    return tf.gradients(grads, [dy, x, gamma], upstream)
+
+
+def infer(settings, inputs, mean, variance, gamma, beta):
+    """Normalize by given statistics in one pass, exactly: the kernel subtracts the mean first.
 
     Args:
-        options: how.
-        inputs: as in `forward`, with the channels last.
-        mean: float32 tensor of shape (channels,), as is variance.
+        settings: `bnzoo.ops.kernels.Settings`.
+        inputs: as in `batch_norm`, with the channels last.
+        mean: float32 tensor of shape (channels,), as are variance, gamma and beta.
         variance: at least 0.
-        gamma: float32 tensor of shape (channels,), or None: 1.
-        beta: float32 tensor of shape (channels,), or None: 0.
+        gamma: tensor.
+        beta: tensor.
 
     Returns:
-        Tensor of the shape of `inputs`, of the dtype asked for.
+        Tensor of the shape of `inputs`.
     """
     import tensorflow as tf
 
-    outputs = tf.raw_ops.FusedBatchNormV3(
-        x=_to_kernel(inputs, options.axis),
-        scale=ops.ones_like(mean) if gamma is None else gamma,
-        offset=ops.zeros_like(mean) if beta is None else beta,
-        mean=mean,
-        variance=variance,
-        epsilon=options.epsilon,
-        is_training=False,
-    )[0]
-    return ops.cast(_from_kernel(outputs, inputs, options.axis), options.dtype)
+    @tf.custom_gradient
+    def forward(inputs, mean, variance, gamma, beta):
+        outputs = tf.raw_ops.FusedBatchNormV3(
+            x=_to_kernel(inputs, -1),
+            scale=gamma,
+            offset=beta,
+            mean=mean,
+            variance=variance,
+            epsilon=settings.epsilon,
+            is_training=False,
+        )[0]
 
+        def backward(dy):
+            # The kernel's own gradient knows nothing of mean and variance.
+            dy, inverse = tf.cast(dy, "float32"), tf.math.rsqrt(variance + settings.epsilon)
+            scale, axes = gamma * inverse, list(range(inputs.ndim - 1))
+            grad_beta = tf.reduce_sum(dy, axes)
+            grad_scale = tf.reduce_sum(dy * (tf.cast(inputs, "float32") - mean), axes)
+            grad_variance = -0.5 * grad_scale * scale * inverse**2
+            dx = tf.cast(dy * scale, inputs.dtype)
+            return dx, -scale * grad_beta, grad_variance, grad_scale * inverse, grad_beta
 
-def blank(options, inputs):
-    """Make a `Saved` of the right structure out of nothing, for a branch that is not taken."""
-    values = _values(options, inputs)
-    nothing = ops.zeros((values.shape[-1],), "float32")
-    return Saved(values, nothing, nothing, nothing)
+        return tf.cast(_from_kernel(outputs, inputs, -1), settings.dtype), backward
 
-
-def _values(options, inputs):
-    # oneDNN has no kernel for float16.
-    if keras.backend.standardize_dtype(inputs.dtype) == "float16" and not options.on_gpu:
-        inputs = ops.cast(inputs, "float32")
-    return _to_kernel(inputs, options.axis)
-
-
-def _plain(options, values, gamma, beta):
-    """Return outputs, mean, variance; then what was normalised, its mean, and the variance."""
-    view = Rows(values.shape[-1], options.fold, by_matmul=True)
-    (count, mean, squares, _, rest), centred = moments(view.lay(values), None, view)
-    variance = squares / at_least_one(count)
-    scale = gamma * inverse_stddev(variance, options.epsilon)
-    outputs = centred * view.spread(scale) + view.spread(beta - rest * scale)
-    outputs, centred = (view.unlay(value, values) for value in (outputs, centred))
-    return outputs, mean, variance, centred, rest, variance
-
-
-def _kernel(values, gamma, beta, epsilon):
-    import tensorflow as tf
-
-    nothing = tf.zeros([0])
-    return tf.raw_ops.FusedBatchNormV3(
-        x=values, scale=gamma, offset=beta, mean=nothing, variance=nothing, epsilon=epsilon
-    )
+    return forward(inputs, mean, variance, gamma, beta)
 
 
 def _to_kernel(x, axis):
     """Bring a tensor of 2 to 5 dimensions to (batch, height, width, channels)."""
-    last = x.ndim - 1
-    if axis % x.ndim != last:
+    # oneDNN has no kernel for float16.
+    if keras.backend.standardize_dtype(x.dtype) == "float16":
+        x = ops.cast(x, "float32")
+    if axis % x.ndim != x.ndim - 1:
         x = ops.moveaxis(x, axis, -1)
-    if x.ndim == 4:
-        return x
     shape = ops.shape(x)
     if x.ndim == 5:
-        return ops.reshape(x, (shape[0], shape[1] * shape[2], shape[3], shape[4]))
-    # A matrix as (rows, 1, 1, channels): the kernel's inference has one thread for other layouts.
-    return ops.reshape(x, (shape[0], shape[1] if x.ndim == 3 else 1, 1, shape[-1]))
+        return ops.reshape(x, (shape[0], shape[1] * shape[2], *shape[3:]))
+    if x.ndim < 4:
+        # A matrix as (rows, 1, 1, channels): the kernel's inference has one thread otherwise.
+        return ops.reshape(x, (shape[0], shape[1] if x.ndim == 3 else 1, 1, shape[-1]))
+    return x
 
 
 def _from_kernel(values, like, axis):
     """Undo `_to_kernel` for a tensor of the shape of `like`."""
-    last = like.ndim - 1
-    if axis % like.ndim == last:
-        return values if like.ndim == 4 else ops.reshape(values, ops.shape(like))
+    axis %= like.ndim
     shape = list(ops.shape(like))
-    shape.append(shape.pop(axis % like.ndim))
-    return ops.moveaxis(ops.reshape(values, shape), -1, axis)
+    shape.append(shape.pop(axis))
+    if like.ndim != 4:
+        values = ops.reshape(values, shape)
+    return values if axis == like.ndim - 1 else ops.moveaxis(values, -1, axis)

@@ -45,8 +45,8 @@ class Affine:
         """Return what a batch normalization layer computes in inference."""
         mean, variance = _float64(layer.moving_mean), _float64(layer.moving_variance)
         spread = np.sqrt(variance + layer.epsilon)
-        gamma = _float64(layer.gamma) if layer.gamma is not None else np.ones_like(mean)
-        beta = _float64(layer.beta) if layer.beta is not None else np.zeros_like(mean)
+        gamma = _float64(layer.gamma) if layer.scale else np.ones_like(mean)
+        beta = _float64(layer.beta) if layer.center else np.zeros_like(mean)
         is_far = bool(np.any(np.abs(mean) > FAR * spread))
         return cls(mean, gamma / spread, beta, layer.axis, is_far)
 
@@ -64,7 +64,7 @@ class Affine:
     def without_scale(self) -> "Affine | None":
         """Return what is left when another layer multiplies by `scale`; None if nothing does that.
 
-        One subtraction, unless the inputs lie far from zero: there a centre that is not the mean
+        One subtraction, unless the inputs lie far from zero: there a center that is not the mean
         itself would be rounded.
         """
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -74,9 +74,9 @@ class _Counter(keras.random.SeedGenerator):
     and that Keras counts neither among the weights nor among the metrics.
     """
 
-    def observe(self, count):
-        """Take the samples behind a layer's statistics: 0 where none moved them."""
-        bad = ops.cast(_seen_once(ops.any(ops.equal(count, 0))), self.state.dtype)
+    def observe(self, valid):
+        """Take whether a layer's moving statistics may follow a batch, or each channel of it."""
+        bad = ops.cast(_seen_once(ops.any(ops.logical_not(valid))), self.state.dtype)
         self.state.assign(self.state + ops.stack([ops.zeros_like(bad), bad]))
 
     def count(self) -> int:

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 import keras
 
+from bnzoo.ops import forget_functions
+
 
 @contextmanager
 def gradients_let_go() -> Iterator[None]:
@@ -32,3 +34,4 @@ def gradients_let_go() -> Iterator[None]:
         for name in set(registered) - before:
             if name.startswith("CustomGradient"):
                 del registered[name]
+        forget_functions()

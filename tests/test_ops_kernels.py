@@ -1,11 +1,12 @@
-"""Which way a call goes: the table row by row, and what cannot be forced."""
+"""Which kernel a call takes: the table row by row, and what cannot be forced."""
 
 import keras
 import pytest
 import tensorflow as tf
+from keras import ops
 
 from bnzoo.layers import BatchNormalization
-from bnzoo.ops import rules
+from bnzoo.ops import kernels
 
 LARGE = (128, 32, 32, 64)
 
@@ -13,7 +14,7 @@ LARGE = (128, 32, 32, 64)
 def call(shape=LARGE, **changes):
     options = {"backend": "tensorflow", "xla": False, "gpu": False, "dtype": "float32"}
     options |= {"axis": len(shape) - 1} | changes
-    return rules.Call(shape=shape, **options)
+    return kernels.Call(shape=shape, **options)
 
 
 # (what is special, the call, the implementation, a word of the reason)
@@ -25,8 +26,11 @@ ROWS = [
     ("gpu", call(gpu=True), "xla", "GPU"),
     ("gpu_small", call((32, 64), gpu=True), "xla", "GPU"),
     ("gpu_float64", call(gpu=True, dtype="float64"), "reference", "float64"),
+    ("gpu_unknown_length", call((None, None, 64), gpu=True), "reference", "every length"),
+    ("gpu_unknown_batch", call((None, 8, 8, 64), gpu=True), "xla", "GPU"),
     ("mask", call(masked=True), "reference", "masks"),
     ("replicas", call(synchronized=True), "reference", "replicas"),
+    ("replicas_on_gpus", call(synchronized=True, gpu=True), "reference", "replicas"),
     ("ghosts", call(ghosts=True), "reference", "ghost"),
     ("float64", call(dtype="float64"), "reference", "float64"),
     ("six_dimensions", call((4, 8, 8, 8, 8, 64)), "reference", "2 to 5 dimensions"),
@@ -43,8 +47,9 @@ ROWS = [
     ("images", call(), "fused", "large"),
     ("volumes", call((8, 16, 16, 16, 32)), "fused", "large"),
     ("small_examples", call((None, 128)), "reference", "fewer than"),
+    ("unknown_batch_of_small_images", call((None, 4, 4, 64)), "reference", "fewer than"),
     ("unknown_batch", call((None, 32, 32, 64)), "fused", "large"),
-    ("unknown_length", call((None, None, 64)), "fused", "large"),
+    ("unknown_length", call((None, None, 128)), "fused", "large"),
 ]
 
 
@@ -52,28 +57,14 @@ ROWS = [
     ("given", "implementation", "reason"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS]
 )
 def test_every_row_of_the_table(given, implementation, reason):
-    choice = rules.choose(given)
+    choice = kernels.choose_kernel(given)
     assert choice.implementation == implementation
     assert reason in choice.reason
 
 
 def test_every_row_is_reached_by_a_test():
-    reached = {rules.choose(row[1]).reason for row in ROWS}
-    assert {reason for _, _, reason in rules.RULES} == reached
-
-
-@pytest.mark.parametrize(
-    ("shape", "by_size"),
-    [
-        ((None, 1024), True),
-        ((None, None, 64), True),
-        ((None, 32, 32, 64), False),
-        ((None, 16, 16, 64), False),
-        (LARGE, False),
-    ],
-)
-def test_the_size_decides_in_the_step_only_where_it_is_unknown_and_matters(shape, by_size):
-    assert rules.choose(call(shape)).by_size == by_size
+    reached = {kernels.choose_kernel(row[1]).reason for row in ROWS}
+    assert {reason for _, _, reason in kernels.RULES} == reached
 
 
 @pytest.mark.parametrize(
@@ -81,6 +72,7 @@ def test_the_size_decides_in_the_step_only_where_it_is_unknown_and_matters(shape
     [
         (call(backend="jax", xla=True), "backend is jax"),
         (call(xla=True), "loses the variance"),
+        (call(gpu=True), "no check of its results"),
         (call(masked=True), "no mask"),
         (call(dtype="float64"), "no float64"),
         (call((2, 2, 2, 2, 2, 4)), "this input has 6"),
@@ -90,8 +82,11 @@ def test_the_size_decides_in_the_step_only_where_it_is_unknown_and_matters(shape
     ],
 )
 def test_what_the_fused_kernel_cannot_take_at_all(given, why):
-    found = rules.why_not_fused(given)
-    assert (found is None) if why is None else (why in found)
+    if why is None:
+        assert kernels.choose_kernel(given, "fused").implementation == "fused"
+    else:
+        with pytest.raises(ValueError, match=why):
+            kernels.choose_kernel(given, "fused")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +96,7 @@ def test_what_the_fused_kernel_cannot_take_at_all(given, why):
         ((2, 2, 2, 2, 2, 4), {}, "this input has 6"),
     ],
 )
-def test_a_forced_choice_that_cannot_be_honoured_says_why(shape, options, why):
+def test_a_forced_choice_that_cannot_be_honored_says_why(shape, options, why):
     layer = BatchNormalization(implementation="fused")
     with pytest.raises(ValueError, match=why) as error:
         layer(tf.ones(shape), training=True, **options)
@@ -135,7 +130,7 @@ def test_a_forced_layer_still_infers_everywhere():
 def test_a_person_is_told_of_a_forced_choice(implementation):
     layer = BatchNormalization(implementation=implementation)
     choice = layer.implementation_for(keras.Input((32, 32, 64)))
-    assert choice == (implementation, "the layer was told so", False)
+    assert choice == (implementation, "the layer's `implementation` argument")
 
 
 def test_a_person_can_ask_which_way_an_input_takes():
@@ -146,7 +141,7 @@ def test_a_person_can_ask_which_way_an_input_takes():
     mask = tf.ones((200,), "bool")
     asked = layer.implementation_for(tf.ones((200, 1024)), mask)
     assert (asked.implementation, "masks" in asked.reason) == ("reference", True)
-    assert layer.implementation_for(keras.Input((1024,))).by_size
+    assert layer.implementation_for(keras.Input((1024,))).implementation == "reference"
     with pytest.raises(ValueError, match="it knows no mask"):
         BatchNormalization(implementation="fused").implementation_for(tf.ones((4, 8)), mask)
 
@@ -161,3 +156,70 @@ def test_a_person_is_answered_for_the_trace_in_which_they_ask():
 
     step(tf.ones((200, 1024)))
     assert answers == ["xla"]
+
+
+def test_neither_eager_nor_graph_mode_is_xla():
+    seen = [kernels.inside_xla()]
+    tf.function(lambda: seen.append(kernels.inside_xla()))()
+    assert seen == [False, False]
+
+
+def test_xla_is_noticed_in_functions_branches_and_loops_within():
+    seen = []
+
+    def look(x):
+        seen.append(kernels.inside_xla())
+        return x
+
+    @tf.function(jit_compile=True, autograph=False)
+    def step(x):
+        look(x)
+        tf.function(look)(x)
+        x = tf.cond(x > 0, lambda: look(x), lambda: x)
+        return tf.while_loop(lambda y: y < 2, lambda y: look(y) + 1, [x])[0]
+
+    step(tf.constant(1.0))
+    assert len(seen) >= 4
+    assert all(seen)
+
+
+def test_xla_is_noticed_in_both_halves_of_a_custom_gradient():
+    seen = []
+
+    @ops.custom_gradient
+    def double(x):
+        seen.append(kernels.inside_xla())
+
+        def gradient(*upstream):
+            seen.append(kernels.inside_xla())
+            return 2 * upstream[0]
+
+        return 2 * x, gradient
+
+    @tf.function(jit_compile=True, autograph=False)
+    def step(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = double(x)
+        return tape.gradient(y, x)
+
+    assert float(step(tf.constant(1.0))) == 2
+    assert seen == [True, True]
+
+
+def test_a_function_beside_a_compiled_one_is_not_xla():
+    seen = []
+
+    @tf.function
+    def outer(x):
+        y = tf.function(lambda x: x + 1, jit_compile=True)(x)
+        seen.append(kernels.inside_xla())
+        return y
+
+    outer(tf.constant(1.0))
+    assert seen == [False]
+
+
+def test_without_a_gpu_nothing_goes_to_one():
+    if not tf.config.list_logical_devices("GPU"):
+        assert not kernels.on_gpu()
