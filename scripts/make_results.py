@@ -15,7 +15,7 @@ from pathlib import Path
 
 from recorded import RESULTS, load, origin
 from serving_tables import serving_lines, serving_summary
-from speed_tables import inference_lines, layer_lines, model_lines
+from speed_tables import gpu_lines, inference_lines, layer_lines, model_lines, xla_lines
 
 from bnzoo.reporting import words
 from bnzoo.reporting.report import write_study_report
@@ -36,6 +36,18 @@ ORDER = (
     "dense_mnist",
     "conv1d_rows",
     "own_images",
+)
+
+GPU_HEAD = (
+    "## On a GPU: compiled for an H200, not run",
+    "",
+    "Bytes that a training step moves, over the bytes of x: forward, backward and the moving",
+    "statistics, alone and before a ReLU; the least possible is 8. Blocks of a residual network",
+    "are counted without their convolutions' own bytes (12.0 and 10.1 for every layer). Read from",
+    "the programs that XLA's compiler makes for the described GPU, on a machine without one. What",
+    "only a real GPU can settle: the time; whether sums in parts pay below 50 MB, where all fits",
+    "into the cache; what tuned convolutions and cuDNN change; TensorFlow's own version of XLA.",
+    "",
 )
 
 SWEEPS = ("tune_three_conv", "tune_lenet_cifar10")
@@ -136,7 +148,7 @@ def speed_section() -> str:
     lines = [
         *head,
         "",
-        *layer_lines(layer, load("bench_batch_norm_jax_gpu")),
+        *layer_lines(layer, load("gpu_passes")),
         "",
         *model_lines(model),
         "",
@@ -256,6 +268,10 @@ def page() -> str:
     if layer:
         lines += ["## Inference, and the forward pass alone", "", f"    {layer['command']}", ""]
         lines += [f"On {origin(layer)}.", "", *inference_lines(layer), ""]
+        lines += ["## The layer in a step that XLA compiles", "", *xla_lines(layer), ""]
+    passes = load("gpu_passes")
+    if passes:
+        lines += [*GPU_HEAD, f"    {passes['command']}", "", *gpu_lines(passes), ""]
     return "\n".join([*lines, *serving_lines()])
 
 

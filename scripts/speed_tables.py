@@ -1,20 +1,24 @@
 """The README's tables of speed, from what the benchmarks recorded."""
 
+import math
+
 KERAS, OLD, TORCH = "keras 3", "keras 2", "pytorch"
+LARGE = 2**22  # elements from which bytes take time on a GPU
 MODEL_COLUMNS = ("ours", "keras", "keras 2", "pytorch", "none")
 
 
-def layer_lines(result: dict | None, on_gpu: dict | None) -> list[str]:
+def layer_lines(result: dict | None, gpu_passes: dict | None) -> list[str]:
     """Return the section on one layer: forward, backward and moving update.
 
     Args:
         result: of `scripts/bench_batch_norm.py`, or None: not recorded.
-        on_gpu: the same from a GPU by way of JAX, or None.
+        gpu_passes: of `scripts/gpu_passes.py`, or None.
     """
     if result is None:
         return ["The layer's speed was not measured yet (`scripts/bench_batch_norm.py`)."]
     cases = [case for case in result["cases"] if case["kind"] == "train"]
-    shown = [case for case in cases if not case["batch_unknown"] or not _static(case, cases)]
+    shown = [case for case in cases if not case["xla"]]
+    shown = [case for case in shown if not case["batch_unknown"] or not _static(case, cases)]
     lines = [
         "| input, training step of the layer | ms | / Keras 3 | aim | / Keras 2 | / PyTorch "
         "| batch None / Keras 3 |",
@@ -27,9 +31,40 @@ def layer_lines(result: dict | None, on_gpu: dict | None) -> list[str]:
         f"At 128x32x32x64 it takes {passes[0]:.2f} times as long as copying the activation's memory"
         " four times would (8 passes),",
         f"at the {_bandwidth(cases):.0f} GB/s measured in the same run. On an NVIDIA GPU: "
-        f"{'see below' if on_gpu else 'not measured yet'}.",
+        f"{_gpu_summary(gpu_passes)}.",
     ]
     return lines
+
+
+def xla_lines(result: dict | None) -> list[str]:
+    """Return the table of one layer in a step that XLA compiles."""
+    if result is None:
+        return []
+    cases = [case for case in result["cases"] if case["kind"] == "train"]
+    return [
+        "| input, training step under XLA | ms | / Keras 3 | aim | / Keras 2 | / PyTorch "
+        "| batch None / Keras 3 |",
+        "|---|---|---|---|---|---|---|",
+        *(_row(case, cases) for case in cases if case["xla"]),
+    ]
+
+
+def gpu_lines(result: dict | None) -> list[str]:
+    """Return the tables of what a GPU would read and write, as XLA compiled it for one."""
+    if result is None:
+        return []
+    lines = []
+    for framework in dict.fromkeys(case["framework"] for case in result["cases"]):
+        cases = [case for case in result["cases"] if case["framework"] == framework]
+        rows = dict.fromkeys((case["kind"], tuple(case["shape"])) for case in cases)
+        name = {"jax": "JAX", "tensorflow": "TensorFlow's HLO under JAX's compiler"}[framework]
+        lines += [
+            f"| {name}: ours / Keras 3 | float32 | + ReLU | bfloat16 | + ReLU | kernels |",
+            "|---|---|---|---|---|---|",
+            *(_gpu_row(kind, shape, cases) for kind, shape in rows),
+            "",
+        ]
+    return lines[:-1]
 
 
 def model_lines(result: dict | None) -> list[str]:
@@ -92,6 +127,47 @@ def _static(case: dict, cases: list[dict]) -> dict | None:
 def _ratio(case: dict, name: str) -> str:
     ms = case["ms"]
     return f"{ms[name] / ms['ours']:.2f}x" if name in ms else ""
+
+
+def _gpu_summary(result: dict | None) -> str:
+    """Say in a few words what the compiled programs move."""
+    if result is None:
+        return "not measured yet"
+    ends = []
+    for name in ("ours", "keras"):
+        found = [
+            case["bytes_over_x"]
+            for case in result["cases"]
+            if case["framework"] == "jax"
+            and case["contender"] == name
+            and case["kind"] == "layer"
+            and math.prod(case["shape"]) >= LARGE
+        ]
+        ends += [min(found), max(found)]
+    return (
+        "compiled for an H200, not run,\nit moves {:.1f} to {:.1f} times the bytes of a large "
+        "input, Keras 3 {:.1f} to {:.1f} (least possible: 8)"
+    ).format(*ends)
+
+
+def _gpu_row(kind: str, shape: tuple, cases: list[dict]) -> str:
+    """Return bytes over bytes of x of one shape, and the most kernels."""
+    own = [case for case in cases if case["kind"] == kind and tuple(case["shape"]) == shape]
+    cells = []
+    for dtype in ("float32", "bfloat16"):
+        for relu in (False, True):
+            pair = {
+                case["contender"]: f"{case['bytes_over_x']:.2f}"
+                for case in own
+                if case["dtype"] == dtype and case["relu"] == relu
+            }
+            cells.append(f"{pair['ours']} / {pair['keras']}" if pair else "")
+    kernels = [
+        max(case["kernels"] for case in own if case["contender"] == name)
+        for name in ("ours", "keras")
+    ]
+    name = "x".join(map(str, shape)) if kind == "layer" else f"{kind} block, {shape[0]}"
+    return f"| {name} | {' | '.join(cells)} | {kernels[0]} / {kernels[1]} |"
 
 
 def _is_first(case: dict) -> bool:

@@ -206,22 +206,23 @@ def test_a_text_without_a_program_is_refused():
 # The most bytes that a step of our layer may move, over the bytes of x; eight passes are the least.
 # By shape: float32, float32 + ReLU, bfloat16, bfloat16 + ReLU.
 LIMITS = {
-    (128, 32, 32, 64): (8.1, 8.9, 8.1, 11.1),
-    (256, 56, 56, 64): (8.1, 8.9, 8.1, 11.1),
-    (256, 14, 14, 1024): (8.2, 9.0, 8.3, 11.3),
-    (4096, 1024): (12.2, 15.2, 17.7, 21.7),
+    (128, 32, 32, 64): (8.4, 8.4, 8.4, 8.4),
+    # XLA writes down the mask of the ReLU here, in float32: a quarter of a pass, three times.
+    (256, 56, 56, 64): (8.4, 8.8, 8.4, 8.4),
+    (256, 14, 14, 1024): (8.4, 8.4, 8.4, 8.4),
+    (4096, 1024): (8.8, 8.8, 8.8, 8.8),
 }
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    """The rows of the large shapes, as the script writes them."""
+    """The rows of our layer and of Keras', as the script writes them."""
     if not TARGET.is_file():
         pytest.skip(f"needs the description of a GPU, {TARGET.name}, beside the repository")
     if not gpu_compiler.installed():
         pytest.skip("needs JAX's plugin for CUDA: pip install bnzoo[gpu-check]")
     file = tmp_path_factory.mktemp("gpu") / "rows.json"
-    options = ["--framework", "jax", "--contender", "ours", "--out", str(file)]
+    options = ["--framework", "jax", "--out", str(file)]
     subprocess.run([sys.executable, SCRIPT, *options], check=True)
     return json.loads(file.read_text())["cases"]
 
@@ -229,10 +230,22 @@ def rows(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", LIMITS)
 def test_a_step_of_the_layer_moves_little_more_than_it_must(shape, rows):
-    own = [row for row in rows if row["kind"] == "layer" and tuple(row["shape"]) == shape]
+    ours = [row for row in rows if row["contender"] == "ours" and row["kind"] == "layer"]
+    own = [row for row in ours if tuple(row["shape"]) == shape]
     found = {(row["dtype"], row["relu"]): row["bytes_over_x"] for row in own}
     kinds = [("float32", False), ("float32", True), ("bfloat16", False), ("bfloat16", True)]
     limits = dict(zip(kinds, LIMITS[shape], strict=True))
     assert found.keys() == limits.keys()
     assert {kind: found[kind] for kind in kinds if found[kind] > limits[kind]} == {}
     assert min(found.values()) >= 8, "fewer passes than there can be: the count is wrong"
+    assert max(row["kernels"] for row in own) <= 12
+
+
+@pytest.mark.slow
+def test_no_step_moves_more_than_with_keras_layer(rows):
+    pairs = {}
+    for row in rows:
+        case = row["kind"], *row["shape"], row["dtype"], row["relu"]
+        pairs.setdefault(case, {})[row["contender"]] = row["bytes_over_x"]
+    assert len(pairs) > 40
+    assert {case: pair for case, pair in pairs.items() if pair["ours"] > pair["keras"]} == {}

@@ -18,7 +18,7 @@ from bnzoo.ops.kernels import Call
 SPARSEST = 64
 # Sampled positions of each example, where there are that many.
 SAMPLES = 8
-# Positions of the whole sample on a GPU; so few may be added up without a pivot of their own.
+# Positions of the whole sample on a GPU, at most.
 SAMPLE_SIZE = 256
 # Of so few positions a channel the pivot is the plain mean.
 FEW_POSITIONS = 4096
@@ -154,7 +154,7 @@ class Layout(NamedTuple):
         if self.parts:
             # Steps that share no factor with any size: never the same column of every image.
             values = ops.reshape(values, (1, -1, values.shape[-1]))
-            step = max(values.shape[1] // SAMPLE_SIZE, 1)
+            step = max(values.shape[1] // SAMPLE_SIZE, SAMPLES)
             while math.gcd(step, values.shape[1]) > 1:
                 step += 1
             return values[:, step // 2 :: step]
