@@ -80,11 +80,11 @@ def test_the_formulas_of_the_gradient_are_what_it_computes():
     settings = Settings(epsilon=EPSILON, dtype="float64")
     with tf.GradientTape() as tape:
         tape.watch(tensors)
-        results = plain.batch_norm(settings, Layout("native", 2, 1, 3), *tensors)[:3]
+        results = plain.plain_batch_norm(settings, Layout("native", 2, 1, 3), *tensors)[:3]
     gradients = tape.gradient(results, tensors, [dy, grad_mean, grad_variance])
     grads = {"dy": dy, "grad_mean": grad_mean, "grad_variance": grad_variance}
     grads = {name: value.numpy() for name, value in grads.items()}
     batch = {"x": x, "mean": x.mean(0), "variance": x.var(0), "gamma": gamma, "n": len(x)}
-    written = evaluate(plain.batch_norm, **grads, **batch, epsilon=EPSILON)
+    written = evaluate(plain.plain_batch_norm, **grads, **batch, epsilon=EPSILON)
     for gradient, name in zip(gradients, ("dx", "grad_gamma", "grad_beta"), strict=True):
         np.testing.assert_allclose(gradient, written[name], rtol=1e-9, atol=1e-12)

@@ -20,7 +20,7 @@ def call(shape=LARGE, **changes):
 # (what is special, the call, the implementation, a word of the reason)
 ROWS = [
     ("jax", call(backend="jax", xla=True), "xla", "JAX"),
-    ("another_backend", call(backend="torch"), "reference", "every backend"),
+    ("another_backend", call(backend="torch"), "reference", "own gradient"),
     ("compiled", call(xla=True), "xla", "loses the variance"),
     ("compiled_with_mask", call(xla=True, masked=True), "xla", "compiles"),
     ("gpu", call(gpu=True), "xla", "GPU"),

@@ -1,4 +1,4 @@
-"""The door of the layer: each check returns the value to keep or says what is wrong with it."""
+"""Argument checks of the layers: each says what is wrong, or returns the value to keep if any."""
 
 import numbers
 from collections.abc import Mapping
@@ -115,9 +115,14 @@ def check_implementation(implementation) -> str:
     backend = keras.backend.backend()
     if implementation == "fused" and backend != "tensorflow":
         raise ValueError(
-            f"Received implementation='fused' on the {backend} backend, expected one of "
-            "'auto', 'reference' and 'xla': the fused kernels are TensorFlow's. "
+            f"Received implementation='fused' on the {backend} backend, expected 'auto': "
+            "the fused kernels are TensorFlow's. "
             "Leave it out, or start Python with KERAS_BACKEND=tensorflow."
+        )
+    if implementation == "xla" and backend not in ("tensorflow", "jax"):
+        raise ValueError(
+            f"Received implementation='xla' on the {backend} backend, expected 'auto' or "
+            "'reference': XLA compiles TensorFlow and JAX. Leave it out."
         )
     return implementation
 
@@ -183,7 +188,7 @@ def check_ragged(axis: int, mask, virtual_batch_size) -> None:
 
 
 def dtype_in_call(dtype, layer) -> str:
-    """Name the dtype that a layer's call will give its statistics an input of another dtype in."""
+    """Name the dtype in which a layer's call will see inputs of a dtype."""
     dtype = keras.backend.standardize_dtype(dtype)
     if not keras.backend.is_float_dtype(dtype):
         return statistics_dtype(dtype)

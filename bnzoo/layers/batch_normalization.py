@@ -354,21 +354,21 @@ class BatchNormalization(keras.layers.BatchNormalization):
         """Let the moving statistics follow a batch."""
         valid = has_statistics(variance, count)
         rate = self._update_rate(valid)
-        _follow(self.moving_mean, mean, valid, rate)
-        _follow(self.moving_variance, variance, valid, rate)
+        _assign_average(self.moving_mean, mean, valid, rate)
+        _assign_average(self.moving_variance, variance, valid, rate)
 
     def _move_renorm(self, mean, variance, count):
         valid, stddev = has_statistics(variance, count), renorm_stddev(variance, self.epsilon)
-        _follow(self.renorm_mean, mean, valid, 1.0 - self.renorm_momentum)
-        _follow(self.renorm_stddev, stddev, valid, 1.0 - self.renorm_momentum)
+        _assign_average(self.renorm_mean, mean, valid, 1.0 - self.renorm_momentum)
+        _assign_average(self.renorm_stddev, stddev, valid, 1.0 - self.renorm_momentum)
         rate = self._update_rate(valid)
-        _follow(self.moving_mean, mean, valid, rate)
-        moved = _follow(self.moving_stddev, stddev, valid, rate)
+        _assign_average(self.moving_mean, mean, valid, rate)
+        moved = _assign_average(self.moving_stddev, stddev, valid, rate)
         derived = renorm_moving_variance(moved, epsilon=self.epsilon)
-        _follow(self.moving_variance, derived, valid, 1.0)
+        _assign_average(self.moving_variance, derived, valid, 1.0)
 
     def _update_rate(self, valid):
-        """Return how much of a batch the moving statistics take up."""
+        """Count a batch, and return how much of it the moving statistics take up."""
         if self.batch_observer is not None:
             self.batch_observer(valid)
         if self.momentum is not None:
@@ -389,7 +389,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return config
 
 
-def _follow(weight, value, valid, update_rate):
+def _assign_average(weight, value, valid, update_rate):
     """Move a variable towards a value where that is valid, and return where it is now.
 
     In the wider of both dtypes, so that neither is rounded on the way.

@@ -1,16 +1,17 @@
 """Batch-normalization maths: plain functions on the backend's tensors, nothing remembered.
 
-batch_norm.py  the door: masks, ghost batches, inference, then one of the kernels
+normalize.py   the entry point: masks, ghost batches, then one of the kernels; inference
 kernels.py     which kernel a call takes: the table, CPU or GPU
-plain.py       the formula in plain operations, and its gradient; plain_jax.py: on JAX
-fused.py       TensorFlow's fused kernel, its check, and its gradient
-statistics.py  count, mean and variance of a batch
+plain.py       the formula in plain operations and its gradient: implementation "reference",
+               and "xla" when XLA compiles it; plain_jax.py: both on JAX
+fused.py       TensorFlow's fused kernel, its check, and its gradient: "fused"
+statistics.py  count, mean and variance of a batch, with a mask or without
 layouts.py     the layout of the sums
 replicas.py    statistics over the replicas of `tf.distribute`
-moving.py      moving statistics, batch renormalization
+moving.py      how moving statistics move, and batch renormalization: the formulas; the
+               variables are assigned in bnzoo/layers/batch_normalization.py
 """
 
-from bnzoo.ops.batch_norm import batch_norm, infer, scale_and_shift
 from bnzoo.ops.kernels import Choice, Settings, choose_kernel, describe, forget_functions
 from bnzoo.ops.layouts import along_channels
 from bnzoo.ops.moving import (
@@ -21,6 +22,7 @@ from bnzoo.ops.moving import (
     renorm_moving_variance,
     renorm_stddev,
 )
+from bnzoo.ops.normalize import batch_norm, infer, scale_and_shift
 from bnzoo.ops.statistics import merge_moments, moments, statistics_dtype, unbiased_variance
 
 __all__ = [

@@ -1,7 +1,7 @@
 """TensorFlow's fused kernel on a CPU, with a check on what it is bad at.
 
-oneDNN's kernels take half to a fifth of the time of plain operations from about 100,000 elements
-on, where the number of channels is divisible by 4. They lose the variance where the mean is large
+oneDNN's kernels take down to a fifth of the time of plain operations on large inputs, where the
+number of channels is divisible by 4. They lose the variance where the mean is large
 against the spread (at an offset of 10,000 and 131,072 samples it is 9 times too large), and each
 thread adds up its squares one after the other, so that behind the blank first of 128 bright images
 it is off by up to 6e-3. So their own results are looked at, and where the mean is large the sums
@@ -16,14 +16,14 @@ from bnzoo.ops.layouts import Layout
 from bnzoo.ops.plain import normalize_centered
 from bnzoo.ops.statistics import moments
 
-# The largest mean ** 2 / (variance + epsilon) at which the kernel's own results are kept. One blank
-# example among n that are all at one offset has n - 1. NaN, infinite and one-sample batches fail
-# the comparison too. Over the first 120 steps of three_conv on Devanagari digits and of lenet on
-# CIFAR-10 (BN before and after, batch 128, Adam) the largest ratio of any channel was 7.6.
+# The largest mean ** 2 / (variance + epsilon) at which the kernel's own results are kept: for one
+# blank example among n that are all at one offset it is n - 1. NaN fails the comparison too. Over
+# the first 120 steps of three_conv on Devanagari digits and of lenet on CIFAR-10 (BN before and
+# after, batch 128, Adam) the largest ratio of any channel was 7.6.
 LARGEST_RATIO = 16.0
 
 
-def batch_norm(settings, inputs, gamma, beta):
+def fused_batch_norm(settings, inputs, gamma, beta):
     """Normalize a batch by its own statistics with `FusedBatchNormV3`.
 
     No gradient flows through the mean and the variance that are returned: adding theirs to the
@@ -45,8 +45,8 @@ def batch_norm(settings, inputs, gamma, beta):
     @tf.custom_gradient
     def forward(inputs, gamma, beta):
         x = _to_kernel(inputs, settings.axis)
-        # Only what `backward` is made of is differentiated again: TensorFlow's forward mode
-        # cannot go through the condition.
+        # TensorFlow's forward mode cannot go through a condition: constants keep it out, and it
+        # goes through `backward` instead.
         constants = [tf.stop_gradient(tensor) for tensor in (x, gamma, beta)]
         outputs, mean, variance, reserved = _run_and_check(*constants, settings.epsilon)
 
@@ -76,9 +76,9 @@ def _run_and_check(x, gamma, beta, epsilon):
     outputs, _, _, mean, variance, reserved = tf.raw_ops.FusedBatchNormV3(
         x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon
     )
-    exact = tf.reduce_all(tf.square(mean) <= LARGEST_RATIO * variance + LARGEST_RATIO * epsilon)
-    # One operation until it is needed: the executor would pass by each of its own in every step.
-    in_plain_operations = as_function(_in_plain_operations, x.shape, inline=False)
+    exact = tf.reduce_all(tf.square(mean) <= LARGEST_RATIO * (variance + epsilon))
+    # Not inlined: the executor would visit each of its operations in every step, taken or not.
+    in_plain_operations = as_function(_in_plain_operations, tuple(x.shape), inline=False)
     results = tf.cond(
         exact,
         lambda: (outputs, mean, variance),
@@ -90,7 +90,7 @@ def _run_and_check(x, gamma, beta, epsilon):
 def _in_plain_operations(x, gamma, beta, epsilon):
     import tensorflow as tf
 
-    layout = Layout("rows", 4, 3, x.shape[-1], sums="matmul")
+    layout = Layout("rows", ndim=4, axis=3, channels=x.shape[-1], sums="matmul")
     statistics, centered = moments(layout.to_layout(tf.cast(x, "float32")), None, layout)
     outputs, variance, _ = normalize_centered(centered, statistics, gamma, beta, epsilon, layout)
     return tf.cast(layout.from_layout(outputs, x), x.dtype), statistics.mean, variance
@@ -100,7 +100,7 @@ def _kernel_gradient(dy, x, gamma, saved, epsilon):
     """Return the gradients of x, gamma and beta; they can be differentiated again."""
     import tensorflow as tf
 
-    # Copies in name, for the closures below: this graph's, not those of the forward pass.
+    # The closures below may only hold tensors of this graph, and the forward pass has another.
     gamma, mean, variance, reserved = (tf.identity(tensor) for tensor in (gamma, *saved))
 
     @tf.custom_gradient
@@ -114,14 +114,14 @@ def _kernel_gradient(dy, x, gamma, saved, epsilon):
             reserve_space_3=reserved,
             epsilon=epsilon,
         )[:3]
-        # TensorFlow's own, which is the same, is lost in forward mode.
+        # Not left to TensorFlow, whose forward mode finds no way through the kernel's gradient.
         return grads, lambda *upstream: _second_gradient(upstream, dy, x, gamma, epsilon)
 
     return kernel(dy, tf.identity(x), gamma)
 
 
 def _second_gradient(upstream, dy, x, gamma, epsilon):
-    """Differentiate the gradients that `bnzoo.ops.plain.batch_norm` writes down."""
+    """Differentiate the gradients that `bnzoo.ops.plain.plain_batch_norm` writes down."""
     import tensorflow as tf
 
     def mean(values):
@@ -137,12 +137,12 @@ def _second_gradient(upstream, dy, x, gamma, epsilon):
     return tf.gradients(grads, [dy, x, gamma], upstream)
 
 
-def infer(settings, inputs, mean, variance, gamma, beta):
+def fused_infer(settings, inputs, mean, variance, gamma, beta):
     """Normalize by given statistics in one pass, exactly: the kernel subtracts the mean first.
 
     Args:
         settings: `bnzoo.ops.kernels.Settings`.
-        inputs: as in `batch_norm`, with the channels last.
+        inputs: as in `fused_batch_norm`, with the channels last.
         mean: float32 tensor of shape (channels,), as are variance, gamma and beta.
         variance: at least 0.
         gamma: tensor.

@@ -1,7 +1,7 @@
 """Which kernel a training batch takes: one table, read from the top.
 
-The measurements are ratios to `keras.layers.BatchNormalization`, forward and backward in float32 on
-2 cores of AMD EPYC; `scripts/bench_batch_norm.py` repeats them.
+The measurements say how many times as fast as `keras.layers.BatchNormalization`, forward and
+backward in float32 on 2 cores of AMD EPYC; `scripts/bench_batch_norm.py` repeats them.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import keras
 
 # From how many elements on the fused kernel wins: at 66,000 it takes 0.38 ms against 0.19 ms of
-# plain operations, at 129,000 0.44 against 0.56. oneDNN's cost about 0.1 ms each whatever the size.
+# plain operations, at 129,000 0.44 against 0.56. Each call of oneDNN costs about 0.1 ms by itself.
 FUSED_FROM = 100_000
 # Casting float16 for it pays later.
 FUSED_FLOAT16_FROM = 260_000
@@ -96,13 +96,15 @@ class Choice(NamedTuple):
     reason: str
 
 
-def describe(inputs, masked: bool, settings: Settings) -> Call:
+def describe(inputs, masked: bool, settings: Settings, ghosts: bool = False) -> Call:
     """Say what is known of a call.
 
     Args:
         inputs: tensor, or anything with a shape and a dtype; None where a size is unknown.
         masked: the call has a mask.
         settings: what the layer wants.
+        ghosts: the first axis counts ghost batches; they are also described where the settings
+            have yet to make them.
 
     Returns:
         A `Call`, for the trace and the device scope in which this is called.
@@ -121,7 +123,7 @@ def describe(inputs, masked: bool, settings: Settings) -> Call:
         dtype=keras.backend.standardize_dtype(inputs.dtype),
         masked=masked,
         synchronized=settings.synchronized,
-        ghosts=settings.virtual_batch_size is not None,
+        ghosts=ghosts or settings.virtual_batch_size is not None,
     )
 
 
@@ -139,7 +141,7 @@ RULES = (
     (
         "reference",
         lambda call: call.backend != "tensorflow",
-        "plain operations work on every backend: not measured",
+        "plain operations, and the backend's own gradient: not measured",
     ),
     (
         "xla",
@@ -243,6 +245,8 @@ def _why_not_fused(call):
         return "a GPU's version of it has no check of its results"
     if call.masked:
         return "it knows no mask"
+    if call.ghosts or call.synchronized:
+        return "it takes one mean per channel, of one replica"
     if call.dtype == "float64":
         return "it has no float64"
     if not 2 <= len(call.shape) <= 5:
@@ -255,6 +259,8 @@ def infers_fused(call: Call, implementation: str = "auto") -> bool:
 
     Compiled by XLA, or on a GPU, plain operations are one pass as well.
     """
+    # Inference has neither ghosts nor replicas; oneDNN has no kernel for float16.
+    call = call._replace(ghosts=False, synchronized=False)
     return (
         implementation in ("auto", "fused")
         and _why_not_fused(call) is None
@@ -266,9 +272,7 @@ def infers_fused(call: Call, implementation: str = "auto") -> bool:
 
 
 def inside_xla() -> bool:
-    """Tell whether XLA compiles what is being traced: True on JAX, whose trainers always do."""
-    if keras.backend.backend() == "jax":
-        return True
+    """Tell whether XLA compiles what is being traced in TensorFlow."""
     if keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf
@@ -288,7 +292,7 @@ def inside_xla() -> bool:
 
 
 def on_gpu() -> bool:
-    """Tell whether new operations go to a GPU: one is visible, and no CPU scope is open."""
+    """Tell whether new operations go to a GPU; in TensorFlow a device scope may say otherwise."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -304,11 +308,11 @@ def on_gpu() -> bool:
 
 @cache
 def as_function(run, shape, jit_compile=None, inline=True):
-    """Make a TensorFlow function of a kernel: for XLA, and for forward-mode differentiation.
+    """Make a TensorFlow function: for XLA, or because forward-mode differentiation needs one.
 
     Args:
-        run: the kernel.
-        shape: of the inputs: one function each, so that no unknown size enters any.
+        run: what to call.
+        shape: of the inputs. A function for each: TensorFlow would widen the shapes of one.
         jit_compile: have XLA compile it.
         inline: take its operations into the graph that calls it.
 
@@ -324,5 +328,5 @@ def as_function(run, shape, jit_compile=None, inline=True):
 
 
 def forget_functions():
-    """Forget what was traced, with gradients that `bnzoo.training.lifetime` lets go of."""
+    """Forget every such function: what was traced for one training run has no use afterwards."""
     as_function.cache_clear()

@@ -1,7 +1,7 @@
 """The layout of the sums: the same numbers, in a shape that adds up fast.
 
-All layouts add up in parts and then add the parts: a float32 sum that runs through 131,072 squares
-one after the other is off by 2e-5, one in parts of a few thousand by 1e-6.
+A float32 sum that runs through 131,072 squares one after the other is off by 2e-5 to 3e-5, one in
+parts of a few thousand by 1e-6: where the backend's own sum has no parts, the layout has.
 """
 
 import math
@@ -12,18 +12,22 @@ from keras import ops
 
 from bnzoo.ops.kernels import Call
 
-# A sample that is one part in k of the data lies within sqrt(k) standard deviations of its mean,
-# whatever the data: blank first rows, outliers and sorted classes included. The variance around it
-# then loses a factor k of float32's 6e-8 in the worst case, and nothing on ordinary data.
-SPARSEST = 64
-# Sampled positions of each example, where there are that many.
+# The pivot is the mean of a sample. One that is one part in k of the data lies within sqrt(k)
+# standard deviations of its mean, whatever the data: blank first rows, outliers and sorted classes
+# included. The variance around it then loses a factor k of float32's 6e-8 in the worst case, and
+# nothing on ordinary data. On a CPU every 8th row, or 8 positions of each example but at least one
+# in 64, are sampled.
 SAMPLES = 8
-# Positions of the whole sample on a GPU, at most.
+SPARSEST = 64
+# On a GPU, at most so many positions in all, far apart: a larger sample costs another kernel.
 SAMPLE_SIZE = 256
 # Of so few positions a channel the pivot is the plain mean.
 FEW_POSITIONS = 4096
 # From how many elements on sums are faster as matrix products, which are threaded.
 MATMUL_FROM = 2**16
+# On a GPU: from how many elements on sums are cut into parts, how many sums there then are (parts
+# times channels), from where on twice as many, and the most parts that one kernel adds up.
+CUT_FROM, CUT_SUMS, CUT_MORE_FROM, MOST_PARTS = 2**15, 2**17, 2**25, 4096
 # Rows that a matrix product adds up one after the other.
 BLOCK = 512
 # Numbers in a row of the `"rows"` layout, at most.
@@ -126,7 +130,7 @@ class Layout(NamedTuple):
         return ops.reshape(values, shape)
 
     def spread(self, values):
-        """Do what `broadcast` does, so that its transpose is `reduce_sum`."""
+        """Do what `broadcast` does, in two steps where `reduce_sum` has two: JAX transposes it."""
         if self.sums == "parts":
             values = ops.broadcast_to(values, (self.parts, self.channels))
             return ops.expand_dims(_barrier(values), 1)
@@ -148,7 +152,7 @@ class Layout(NamedTuple):
         return math.prod(shape[axis] for axis in self.reduction_axes()) * self.samples_per_row
 
     def sample(self, values):
-        """Return some positions from every part of the data, or all of them; None of None."""
+        """Return some positions from every part of values, or all; values may be None."""
         if values is None or self.kind == "native" or self.pivot == "mean":
             return values
         if self.parts:
@@ -236,13 +240,16 @@ def _samples_per_row(call):
 def _num_parts(call):
     """Find into how many parts to cut sums on a GPU, where one sum would run on few blocks.
 
-    From there XLA's compiler also computes the masked gradient of a ReLU behind twice, instead of
-    writing it down: `scripts/gpu_passes.py` counts the bytes.
+    With as many, XLA's compiler also computes the masked gradient of a ReLU behind twice instead of
+    writing it down: `scripts/gpu_passes.py` counts the bytes, by which the numbers were chosen.
     """
-    if call.elements < 2**15:
+    if call.elements < CUT_FROM:
         return 1
-    numbers = 2**18 if call.elements >= 2**25 else min(call.elements // 8, 2**17)
-    positions, parts = call.elements // call.channels, max(min(numbers // call.channels, 4096), 1)
+    sums = 2 * CUT_SUMS if call.elements >= CUT_MORE_FROM else min(call.elements // 8, CUT_SUMS)
+    positions, parts = (
+        call.elements // call.channels,
+        max(min(sums // call.channels, MOST_PARTS), 1),
+    )
     while positions % parts:
         parts -= 1
     return parts

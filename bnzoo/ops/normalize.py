@@ -1,12 +1,13 @@
-"""The door: masks, ghost batches, then the kernel that suits the call."""
+"""The entry point: masks, ghost batches, then the kernel that suits the call; and inference."""
 
 from functools import cache
 
 from keras import ops
 
-from bnzoo.ops import fused, plain
+from bnzoo.ops.fused import fused_batch_norm, fused_infer
 from bnzoo.ops.kernels import Settings, as_function, choose_kernel, describe, infers_fused
 from bnzoo.ops.layouts import along_channels, choose_layout
+from bnzoo.ops.plain import plain_batch_norm
 from bnzoo.ops.statistics import at_least_one, statistics_dtype, unbiased_variance
 
 
@@ -21,15 +22,17 @@ def batch_norm(inputs, gamma, beta, mask, settings: Settings, ghosts: bool = Fal
         mask: bool tensor with as many dimensions as `inputs`, each equal or 1; or None. False keeps
             a sample out of the statistics; its output is still normalized, and where it is NaN or
             infinite it is taken as 0.
-        settings: what the layer wants; with ghosts, its axis counts theirs too.
+        settings: what the layer wants; with ghosts its axis counts theirs too, and it has no
+            virtual batch size.
         ghosts: take statistics for each entry of the first axis.
 
     Returns:
         outputs, of the shape of `inputs` and of the settings' dtype; mean and variance (divided by
-        n, or n - 1 if unbiased) of shape (channels,), or (ghosts, channels); and count n, of their
-        shape or (), 0 where nothing counts; the three in float64 for float64 inputs, else float32.
-        Of a virtual batch size they are the means over ghosts, weighted by count. Gradients flow
-        through all but the count, and through mean and variance not where the kernel is fused.
+        n, or n - 1 if unbiased) of shape (channels,), or (ghosts, channels); and count n, of a
+        shape that broadcasts to theirs, 0 where nothing counts; the three in float64 for float64
+        inputs, else in float32. Of a virtual batch size they are the means over ghosts, weighted by
+        count. Gradients flow through all but the count; where the kernel is fused, through the
+        outputs alone.
 
     Raises:
         ValueError: the settings force the fused kernel upon inputs that it cannot take.
@@ -48,30 +51,32 @@ def batch_norm(inputs, gamma, beta, mask, settings: Settings, ghosts: bool = Fal
         >>> ops.convert_to_numpy(variance).tolist(), float(count)
         ([4.0, 0.0], 2.0)
     """
-    if settings.virtual_batch_size is not None and not ghosts:
-        results, axis = [], settings.axis % len(inputs.shape) + 1
+    if settings.virtual_batch_size is not None:
+        ghost_settings = settings._replace(
+            axis=settings.axis % len(inputs.shape) + 1, virtual_batch_size=None
+        )
+        results = []
         for part, kept in _ghosts(inputs, mask, settings.virtual_batch_size):
-            of_part = settings._replace(axis=axis)
-            results.append(batch_norm(part, gamma, beta, kept, of_part, ghosts=True))
+            results.append(batch_norm(part, gamma, beta, kept, ghost_settings, ghosts=True))
         return _join_ghosts(results, inputs)
-    call = describe(inputs, mask is not None, settings)
+    call = describe(inputs, mask is not None, settings, ghosts)
     kernel = choose_kernel(call, settings.implementation).implementation
-    layout = choose_layout(call, compiled=kernel == "xla")
-    dtype = statistics_dtype(inputs.dtype)
-    gamma = ops.ones((call.channels,), dtype) if gamma is None else ops.cast(gamma, dtype)
-    beta = ops.zeros((call.channels,), dtype) if beta is None else ops.cast(beta, dtype)
-    weights = None if mask is None else _mask_weights(mask, inputs, call.axis, dtype)
+    gamma, beta = _parameters(gamma, beta, call)
     if kernel == "fused":
-        results = as_function(fused.batch_norm, call.shape)(settings, inputs, gamma, beta)
-    elif call.backend == "jax":
-        results = _on_jax(kernel == "xla")(settings, layout, inputs, gamma, beta, weights)
-    elif kernel == "xla" and not call.xla:
-        run = as_function(plain.batch_norm, call.shape, jit_compile=True)
-        results = run(settings, layout, inputs, gamma, beta, weights)
+        # A TensorFlow function, for the sake of forward-mode differentiation.
+        results = as_function(fused_batch_norm, call.shape)(settings, inputs, gamma, beta)
     else:
-        # In float16 and bfloat16 this would be a float32 copy that waits for the backward pass.
-        keep_centered = kernel == "reference" and call.dtype == dtype
-        results = plain.batch_norm(settings, layout, inputs, gamma, beta, weights, keep_centered)
+        dtype, layout = statistics_dtype(call.dtype), choose_layout(call, kernel == "xla")
+        weights = None if mask is None else _mask_weights(mask, inputs, call.axis, dtype)
+        given = settings, layout, inputs, gamma, beta, weights
+        if call.backend == "jax":
+            results = _on_jax(kernel == "xla")(*given)
+        elif kernel == "xla" and not call.xla:
+            results = as_function(plain_batch_norm, call.shape, jit_compile=True)(*given)
+        else:
+            # Of float16 and bfloat16 it would be a float32 copy, kept until the backward pass.
+            keep_centered = kernel == "reference" and call.dtype == dtype
+            results = plain_batch_norm(*given, keep_centered)
     outputs, mean, variance, count = results
     if settings.unbiased:
         variance = unbiased_variance(variance, count)
@@ -107,10 +112,9 @@ def infer(inputs, mean, variance, gamma, beta, settings: Settings):
     call = describe(inputs, False, settings)
     dtype = statistics_dtype(call.dtype)
     mean, variance = ops.cast(mean, dtype), ops.cast(variance, dtype)
-    gamma = ops.ones_like(mean) if gamma is None else ops.cast(gamma, dtype)
-    beta = ops.zeros_like(mean) if beta is None else ops.cast(beta, dtype)
+    gamma, beta = _parameters(gamma, beta, call)
     if infers_fused(call, settings.implementation):
-        return fused.infer(settings, inputs, mean, variance, gamma, beta)
+        return fused_infer(settings, inputs, mean, variance, gamma, beta)
     centered = ops.cast(inputs, dtype) - along_channels(mean, inputs.ndim, call.axis)
     scale = gamma * ops.rsqrt(variance + settings.epsilon)
     return ops.cast(scale_and_shift(centered, scale, beta, call.axis), settings.dtype)
@@ -133,6 +137,14 @@ def scale_and_shift(values, scale, shift, axis: int):
     return values if shift is None else values + along_channels(shift, values.ndim, axis)
 
 
+def _parameters(gamma, beta, call):
+    """Return gamma and beta in the dtype of the statistics: ones and zeros where there are none."""
+    dtype = statistics_dtype(call.dtype)
+    gamma = ops.ones((call.channels,), dtype) if gamma is None else ops.cast(gamma, dtype)
+    beta = ops.zeros((call.channels,), dtype) if beta is None else ops.cast(beta, dtype)
+    return gamma, beta
+
+
 def _ghosts(inputs, mask, size):
     """Cut a batch into ghost batches, and its mask; what is left over forms a smaller one.
 
@@ -150,6 +162,7 @@ def _ghosts(inputs, mask, size):
         (0, whole, (batch // size, size)),
         (whole, batch, (1, batch - whole)),
     ):
+        # An empty part is left out where that is known, but for the only part of an empty batch.
         if isinstance(stop, int) and start == stop and (parts or batch):
             continue
         kept = mask
@@ -185,11 +198,9 @@ def _mask_weights(mask, inputs, axis, dtype):
 
 @cache
 def _on_jax(compiled):
-    """Return `plain_jax.batch_norm`, compiled or not."""
+    """Return `jax_batch_norm`, compiled or not."""
     import jax
 
-    from bnzoo.ops import plain_jax
+    from bnzoo.ops.plain_jax import jax_batch_norm
 
-    if compiled:
-        return jax.jit(plain_jax.batch_norm, static_argnums=(0, 1))
-    return plain_jax.batch_norm
+    return jax.jit(jax_batch_norm, static_argnums=(0, 1)) if compiled else jax_batch_norm

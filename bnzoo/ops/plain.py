@@ -1,5 +1,6 @@
 """Batch normalization of a training batch in plain operations, and its written gradient."""
 
+import keras
 from keras import ops
 
 from bnzoo.ops.replicas import merge_replicas, sum_over_replicas
@@ -12,8 +13,8 @@ from bnzoo.ops.statistics import (
 )
 
 
-def batch_norm(settings, layout, inputs, gamma, beta, weights=None, keep_centered=False):
-    """Normalize a batch by its own statistics, with the gradient written beside it.
+def plain_batch_norm(settings, layout, inputs, gamma, beta, weights=None, keep_centered=False):
+    """Normalize a batch by its own statistics, on TensorFlow with the gradient written beside it.
 
     With `c = x - mean`, `i = rsqrt(variance + epsilon)` and n samples a channel the gradients are
 
@@ -25,8 +26,8 @@ def batch_norm(settings, layout, inputs, gamma, beta, weights=None, keep_centere
 
     where the last term belongs to the samples that counted in the statistics. The mean's part
     in the variance has no gradient, for `sum(c)` is zero. Replicas add up the two terms; those of
-    gamma and beta stay local, for the optimizer adds them up. In the code c is `x - pivot`, and
-    `offset` makes up for the difference.
+    gamma and beta stay local, for the optimizer adds them up. In the code `centered` is
+    `x - pivot`, and `offset` makes up for the difference.
 
     The gradient can be differentiated again: it uses the forward pass' own tensors.
 
@@ -37,11 +38,11 @@ def batch_norm(settings, layout, inputs, gamma, beta, weights=None, keep_centere
         gamma: tensor of shape (channels,) in the statistics' dtype.
         beta: tensor of shape (channels,) in the statistics' dtype.
         weights: zeros and ones, the shape of `inputs` or 1 at the channels; or None: all count.
-        keep_centered: leave c for the backward pass, which then need not compute it.
+        keep_centered: leave `x - pivot` for the backward pass, which then need not compute it.
 
     Returns:
         outputs, of the shape of `inputs`; mean and variance (divided by n) of shape (channels,), or
-        (ghosts, channels); count n of shape () or (channels,).
+        (ghosts, channels); count n of a shape that broadcasts to theirs.
 
     Source:
         Ioffe and Szegedy 2015, arXiv 1502.03167, section 3.1, Algorithm 1, and the gradients
@@ -51,7 +52,6 @@ def batch_norm(settings, layout, inputs, gamma, beta, weights=None, keep_centere
     inputs = finite_where_masked(inputs, inputs, weights)
     counted = elements.weights_to_layout(weights)
 
-    @ops.custom_gradient
     def forward(inputs, gamma, beta):
         values = layout.to_layout(ops.cast(inputs, dtype))
         statistics, centered = moments(values, layout.weights_to_layout(weights), layout)
@@ -72,9 +72,7 @@ def batch_norm(settings, layout, inputs, gamma, beta, weights=None, keep_centere
         )
         kept = centered if keep_centered else None
 
-        def backward(*grads):
-            # TensorFlow hands over one argument per output, other backends one tuple.
-            dy, grad_mean, grad_variance, _ = grads[0] if len(grads) == 1 else grads
+        def backward(dy, grad_mean, grad_variance, _):
             dy, scale = ops.cast(dy, dtype), gamma * inverse
             summed = layout.to_layout(dy)
             centered = center(layout) if kept is None else kept
@@ -98,7 +96,9 @@ def batch_norm(settings, layout, inputs, gamma, beta, weights=None, keep_centere
         outputs = ops.cast(elements.from_layout(outputs, inputs), settings.dtype)
         return (outputs, mean, variance, count), backward
 
-    return forward(inputs, gamma, beta)
+    if keras.backend.backend() != "tensorflow":
+        return forward(inputs, gamma, beta)[0]
+    return ops.custom_gradient(forward)(inputs, gamma, beta)
 
 
 def normalize_centered(centered, statistics, gamma, beta, epsilon, layout):

@@ -19,8 +19,8 @@ from bnzoo.ops.statistics import (
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def batch_norm(settings, layout, inputs, gamma, beta, weights=None):
-    """Do what `bnzoo.ops.plain.batch_norm` does."""
+def jax_batch_norm(settings, layout, inputs, gamma, beta, weights=None):
+    """Do what `bnzoo.ops.plain.plain_batch_norm` does, without replicas."""
     return _forward(settings, layout, inputs, gamma, beta, weights)[0]
 
 
@@ -38,16 +38,16 @@ def _forward(settings, layout, inputs, gamma, beta, weights):
     return results, (statistics.count, statistics.pivot, statistics.offset, inverse)
 
 
-@batch_norm.defjvp
+@jax_batch_norm.defjvp
 def _batch_norm_jvp(settings, layout, primals, tangents):
     """Return the results, and how they move when inputs, gamma and beta do.
 
     With `c = x - mean`, `i = rsqrt(variance + epsilon)` and n samples a channel:
 
-        mean' = sum(x') / n
-        variance' = 2 * sum(c * x') / n
-        scale' = gamma' * i - gamma * i ** 3 * variance' / 2
-        y' = x' * gamma * i + c * scale' + (beta' - mean' * gamma * i)
+        mean_dot = sum(x_dot) / n
+        variance_dot = 2 * sum(c * x_dot) / n
+        scale_dot = gamma_dot * i - gamma * i ** 3 * variance_dot / 2
+        y_dot = x_dot * gamma * i + c * scale_dot + beta_dot - mean_dot * gamma * i
 
     All of it is linear in the tangents, so JAX can transpose it into the backward pass. What it
     keeps for that is x and numbers per channel: `jax.checkpoint` has c computed again.
@@ -59,27 +59,27 @@ def _batch_norm_jvp(settings, layout, primals, tangents):
     return results, (*moved, ops.zeros_like(results[3]))
 
 
-def _tangent(settings, layout, inputs, gamma, weights, residuals, dx, dgamma, dbeta):
+def _tangent(settings, layout, inputs, gamma, weights, residuals, x_dot, gamma_dot, beta_dot):
     count, pivot, offset, inverse = residuals
-    values, dx = (_values(each, inputs, weights) for each in (inputs, dx))
+    values, x_dot = (_values(each, inputs, weights) for each in (inputs, x_dot))
     elements, divisor = layout.for_elements(), at_least_one(count)
 
     def centered(layout):
         return layout.to_layout(values) - layout.broadcast(pivot)
 
-    moved = elements.to_layout(dx)
+    moved = elements.to_layout(x_dot)
     counted = apply_mask(moved, elements.weights_to_layout(weights))
-    dmean = elements.reduce_sum(counted) / divisor
-    dvariance = elements.reduce_sum(counted * centered(elements)) / divisor - offset * dmean
-    dvariance = 2 * dvariance
+    mean_dot = elements.reduce_sum(counted) / divisor
+    variance_dot = elements.reduce_sum(counted * centered(elements)) / divisor - offset * mean_dot
+    variance_dot = 2 * variance_dot
     scale = gamma * inverse
-    dscale = dgamma * inverse - scale * inverse**2 * dvariance / 2
-    dshift = dbeta - dmean * scale - offset * dscale
+    scale_dot = gamma_dot * inverse - scale * inverse**2 * variance_dot / 2
+    shift_dot = beta_dot - mean_dot * scale - offset * scale_dot
     # The backward pass sums up what is spread here.
-    through = centered(layout) * layout.spread(dscale) + layout.spread(dshift)
+    through = centered(layout) * layout.spread(scale_dot) + layout.spread(shift_dot)
     outputs = elements.from_layout(moved * elements.broadcast(scale), inputs)
     outputs = outputs + layout.from_layout(through, inputs)
-    return ops.cast(outputs, settings.dtype), dmean, dvariance
+    return ops.cast(outputs, settings.dtype), mean_dot, variance_dot
 
 
 def _values(values, inputs, weights):

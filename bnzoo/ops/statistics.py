@@ -1,4 +1,4 @@
-"""Statistics of a batch: count, mean and centered squares, and the merge of several parts'."""
+"""Statistics of a batch: count, mean and centered squares; what a mask leaves out; merged parts."""
 
 from typing import NamedTuple
 
@@ -10,10 +10,10 @@ class Moments(NamedTuple):
     """Statistics of a batch, and the pivot they were taken around; all in one float dtype.
 
     Attributes:
-        count: samples of each channel, at least 0, of shape (channels,), or (): all the same.
-        mean: of shape (channels,).
-        centered_squares: the sum of `(x - mean) ** 2`, of shape (channels,), at least 0.
-        pivot: of shape (channels,), near the mean: exactly what was subtracted from x.
+        count: samples of each channel, at least 0, of a shape that broadcasts to the mean's.
+        mean: of shape (channels,), or (ghosts, channels), as are the others.
+        centered_squares: the sum of `(x - mean) ** 2`, at least 0.
+        pivot: near the mean: exactly what was subtracted from x.
         offset: `mean - pivot`, with the digits that `mean` itself rounds away.
     """
 
@@ -30,16 +30,16 @@ def moments(values, weights, layout):
     With `c = x - pivot`, `offset = sum(c) / n`: `mean = pivot + offset` and
     `centered_squares = sum(c ** 2) - n * offset ** 2`. Never `sum(x ** 2) / n - mean ** 2`, which
     loses everything once the mean is large against the spread: here `offset` is small against it.
-    Nothing depends on the pivot but rounding, so no gradient flows through it.
+    Nothing depends on the pivot but rounding, so no gradient need flow through it.
 
     The pivot is the mean of some positions from all over the data, which leaves one read for
     everything else, or of all where they are few (the float32 sum of 131,072 large numbers is off
-    by units). With a mask, which may leave out every sampled position, it is the mean of all around
-    the sample's.
+    by units). A mask may leave out every sampled position: the mean of all that count, taken around
+    the sample's, is the pivot then.
 
     Args:
         values: float32 or float64 tensor in the shape of `layout`.
-        weights: zeros and ones that broadcast against it, with all positions; or None: all count.
+        weights: zeros and ones, of the shape of values or 1 at the channels; or None: all count.
         layout: a `bnzoo.ops.layouts.Layout`.
 
     Returns:
@@ -60,15 +60,19 @@ def moments(values, weights, layout):
     sample, kept = sampled.sample(values), sampled.sample(weights)
     pivot = sampled.reduce_sum(apply_mask(sample, kept))
     pivot = pivot / at_least_one(_count(sample, kept, sampled))
+    pivot, offset = ops.stop_gradient(pivot), None
     if weights is not None and sample is not values:
+        # This pivot is the mean itself, with its gradient: nothing is left to correct.
         rest = apply_mask(values - layout.broadcast(pivot), weights)
         pivot = pivot + layout.reduce_sum(rest) / divisor
-    pivot = ops.stop_gradient(pivot)
+        offset = ops.zeros_like(pivot)
     centered = values - layout.broadcast(pivot)
     kept = apply_mask(centered, weights)
-    total = layout.reduce_sum(kept)
-    offset = total / divisor
-    squares = layout.reduce_sum(ops.square(kept)) - total * offset
+    squares = layout.reduce_sum(ops.square(kept))
+    if offset is None:
+        total = layout.reduce_sum(kept)
+        offset = total / divisor
+        squares = squares - total * offset
     # Rounding can take a constant channel below zero, whose root would be NaN without an epsilon.
     squares = ops.maximum(squares, ops.zeros_like(squares))
     return Moments(count, pivot + offset, squares, pivot, offset), centered
