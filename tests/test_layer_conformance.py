@@ -72,7 +72,7 @@ def test_eager_graph_and_xla_agree(arguments, shape):
         functools.partial(tf.function, input_signature=unknown),
         functools.partial(tf.function, jit_compile=True),
     ]
-    # tests/test_ops_rules.py: the fused kernel under XLA is an error.
+    # tests/test_ops_kernels.py: the fused kernel under XLA is an error.
     for compile_it in modes[: 2 if arguments.get("implementation") == "fused" else 3]:
         layer = BatchNormalization(**arguments)
         layer.build(x.shape)
@@ -98,7 +98,7 @@ def test_eager_graph_and_xla_agree(arguments, shape):
 def test_precision(arguments, shape, policy):
     layer = BatchNormalization(**arguments, dtype=policy)
     if policy == "float64" and layer.implementation == "fused":
-        pytest.skip("the fused kernel has no float64: an error, see tests/test_ops_rules.py")
+        pytest.skip("the fused kernel has no float64: an error, see tests/test_ops_kernels.py")
     # 300 squared overflows float16.
     x = batch(shape) * 100
     outputs = layer(x, training=True)

@@ -31,7 +31,7 @@ CASES = {
 def test_it_is_the_average_of_the_batches(name, mode):
     arguments = CASES[name]
     if arguments.get("implementation") == "fused" and mode == "jit_compile":
-        pytest.skip("forced fused kernels are an error under XLA, see tests/test_ops_rules.py")
+        pytest.skip("forced fused kernels are an error under XLA, see tests/test_ops_kernels.py")
     layer = BatchNormalization(momentum=None, **arguments)
     layer.build((None, 4))
     step = {

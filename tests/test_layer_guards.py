@@ -61,7 +61,7 @@ def moving(layer):
 )
 def test_a_bad_batch_moves_nothing_and_shows(name, mode):
     if name == "fused" and mode == "jit_compile":
-        pytest.skip("forced fused kernels are an error under XLA, see tests/test_ops_rules.py")
+        pytest.skip("forced fused kernels are an error under XLA, see tests/test_ops_kernels.py")
     layer = built(LAYERS[name])
     step = MODES[mode](lambda x: layer(x, training=True))
     before = moving(layer)
