@@ -5,7 +5,7 @@ backward in float32 on 2 cores of AMD EPYC; `scripts/bench_batch_norm.py` repeat
 """
 
 import math
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 import keras
@@ -306,7 +306,7 @@ def on_gpu() -> bool:
     return "CPU" not in tf.zeros([]).device.upper()
 
 
-@cache
+@lru_cache(maxsize=512)
 def as_function(run, shape, jit_compile=None, inline=True):
     """Make a TensorFlow function: for XLA, or because forward-mode differentiation needs one.
 
@@ -317,7 +317,8 @@ def as_function(run, shape, jit_compile=None, inline=True):
         inline: take its operations into the graph that calls it.
 
     Returns:
-        The same function for the same arguments.
+        The same function for the same arguments, of the 512 last used: sizes without end, as eager
+        execution may meet, do not fill the memory.
     """
     import tensorflow as tf
 
