@@ -320,8 +320,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def _settings(self, ndim):
         return Settings(
             # From the end, which flat values of a ragged tensor share with it.
-            axis=self.axis % ndim - ndim,
-            epsilon=self.epsilon,
+            axis=int(self.axis) % ndim - ndim,
+            epsilon=float(self.epsilon),
             dtype=self.compute_dtype,
             implementation=self.implementation,
             synchronized=self.synchronized,

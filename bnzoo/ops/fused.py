@@ -48,12 +48,11 @@ def fused_batch_norm(settings, inputs, gamma, beta):
         # TensorFlow's forward mode cannot go through a condition: constants keep it out, and it
         # goes through `backward` instead.
         constants = [tf.stop_gradient(tensor) for tensor in (x, gamma, beta)]
-        outputs, mean, variance, reserved = _run_and_check(*constants, settings.epsilon)
+        outputs, mean, variance, *saved = _run_and_check(*constants, settings.epsilon)
 
         def backward(dy, *_):
             x = _to_kernel(inputs, settings.axis)
             dy = _to_kernel(tf.cast(dy, x.dtype), settings.axis)
-            saved = mean, variance, reserved
             dx, grad_gamma, grad_beta = _kernel_gradient(dy, x, gamma, saved, settings.epsilon)
             dx = tf.cast(_from_kernel(dx, inputs, settings.axis), inputs.dtype)
             return dx, grad_gamma, grad_beta
@@ -69,7 +68,8 @@ def _run_and_check(x, gamma, beta, epsilon):
     """Run the kernel, and plain operations instead where its statistics are not exact.
 
     Returns:
-        outputs, mean and variance; and a third tensor that the kernel's gradient wants.
+        outputs, mean and variance; and what the kernel's gradient wants: x, or x less a pivot; its
+        mean and variance; and a third tensor.
     """
     import tensorflow as tf
 
@@ -79,12 +79,12 @@ def _run_and_check(x, gamma, beta, epsilon):
     exact = tf.reduce_all(tf.square(mean) <= LARGEST_RATIO * (variance + epsilon))
     # Not inlined: the executor would visit each of its operations in every step, taken or not.
     in_plain_operations = as_function(_in_plain_operations, tuple(x.shape), inline=False)
-    results = tf.cond(
+    outputs, mean, variance, centered, offset = tf.cond(
         exact,
-        lambda: (outputs, mean, variance),
+        lambda: (outputs, mean, variance, x, mean),
         lambda: in_plain_operations(x, gamma, beta, epsilon),
     )
-    return *results, reserved
+    return outputs, mean, variance, centered, offset, variance, reserved
 
 
 def _in_plain_operations(x, gamma, beta, epsilon):
@@ -93,7 +93,12 @@ def _in_plain_operations(x, gamma, beta, epsilon):
     layout = Layout("rows", ndim=4, axis=3, channels=x.shape[-1], sums="matmul")
     statistics, centered = moments(layout.to_layout(tf.cast(x, "float32")), None, layout)
     outputs, variance, _ = normalize_centered(centered, statistics, gamma, beta, epsilon, layout)
-    return tf.cast(layout.from_layout(outputs, x), x.dtype), statistics.mean, variance
+    outputs = tf.cast(layout.from_layout(outputs, x), x.dtype)
+    if x.dtype != "float32":
+        # Rounded once more, x less the pivot would be worse than x.
+        return outputs, statistics.mean, variance, x, statistics.mean
+    centered = layout.from_layout(centered, x)
+    return outputs, statistics.mean, variance, centered, statistics.offset
 
 
 def _kernel_gradient(dy, x, gamma, saved, epsilon):
@@ -101,14 +106,14 @@ def _kernel_gradient(dy, x, gamma, saved, epsilon):
     import tensorflow as tf
 
     # The closures below may only hold tensors of this graph, and the forward pass has another.
-    gamma, mean, variance, reserved = (tf.identity(tensor) for tensor in (gamma, *saved))
+    gamma, centered, mean, variance, reserved = (tf.identity(each) for each in (gamma, *saved))
 
     @tf.custom_gradient
     def kernel(dy, x, gamma):
         grads = tf.raw_ops.FusedBatchNormGradV3(
-            y_backprop=dy,
-            x=x,
-            scale=gamma,
+            y_backprop=tf.stop_gradient(dy),
+            x=centered,
+            scale=tf.stop_gradient(gamma),
             reserve_space_1=mean,
             reserve_space_2=variance,
             reserve_space_3=reserved,
@@ -121,20 +126,31 @@ def _kernel_gradient(dy, x, gamma, saved, epsilon):
 
 
 def _second_gradient(upstream, dy, x, gamma, epsilon):
-    """Differentiate the gradients that `bnzoo.ops.plain.plain_batch_norm` writes down."""
+    """Differentiate the gradients that `bnzoo.ops.plain.plain_batch_norm` writes down.
+
+    With means over the samples of a channel, `c = x - mean(x)`, `i = rsqrt(mean(c * c) + epsilon)`
+    and upstream gradients hx, hg and hb of dx, grad_gamma and grad_beta, for
+
+        dx = gamma * i * (dy - mean(dy) - c * i ** 2 * mean(dy * c))
+    """
     import tensorflow as tf
 
     def mean(values):
         return tf.reduce_mean(values, [0, 1, 2])
 
-    centered, dy_float = tf.cast(x, "float32"), tf.cast(dy, "float32")
-    centered -= mean(centered)
-    inverse = tf.math.rsqrt(mean(tf.square(centered)) + epsilon)
-    along = mean(dy_float * centered) * inverse**2
-    dx = gamma * inverse * (dy_float - mean(dy_float) - centered * along)
-    grad_gamma = tf.reduce_sum(dy_float * centered, [0, 1, 2]) * inverse
-    grads = tf.cast(dx, x.dtype), grad_gamma, tf.reduce_sum(dy_float, [0, 1, 2])
-    return tf.gradients(grads, [dy, x, gamma], upstream)
+    (hx, hg, hb), dtype = upstream, x.dtype
+    hx, dy, c = (tf.cast(each, "float32") for each in (hx, dy, x))
+    c -= mean(c)
+    hx_centered, dy_centered = hx - mean(hx), dy - mean(dy)
+    i = tf.math.rsqrt(mean(tf.square(c)) + epsilon)
+    p, q, both = mean(hx * c), mean(dy * c), mean(hx_centered * dy_centered)
+    grad_dy = gamma * i * (hx_centered - c * i**2 * p) + hg * i * c + hb
+    grad_x = 3 * i**2 * p * q - both
+    grad_x = gamma * i**3 * (c * grad_x - hx_centered * q - dy_centered * p)
+    grad_x += hg * i * (dy_centered - c * i**2 * q)
+    count = tf.cast(tf.size(c) // c.shape[-1], "float32")
+    grad_gamma = i * count * (both - i**2 * p * q)
+    return tf.cast(grad_dy, dtype), tf.cast(grad_x, dtype), grad_gamma
 
 
 def fused_infer(settings, inputs, mean, variance, gamma, beta):

@@ -133,11 +133,7 @@ def _too_small(call):
 
 # (implementation, when, why); the first line that fits is taken.
 RULES = (
-    (
-        "xla",
-        lambda call: call.backend == "jax",
-        "JAX compiles every step: 1.0x to 1.3x",
-    ),
+    ("xla", lambda call: call.backend == "jax", "JAX compiles every step: 1.0x to 1.3x"),
     (
         "reference",
         lambda call: call.backend != "tensorflow",
@@ -168,11 +164,7 @@ RULES = (
         lambda call: call.masked or call.ghosts,
         "masks and ghost batches need sums that the fused kernel does not give",
     ),
-    (
-        "reference",
-        lambda call: call.dtype == "float64",
-        "the fused kernel has no float64",
-    ),
+    ("reference", lambda call: call.dtype == "float64", "the fused kernel has no float64"),
     (
         "reference",
         lambda call: not 2 <= len(call.shape) <= 5,
@@ -306,9 +298,8 @@ def on_gpu() -> bool:
     return "CPU" not in tf.zeros([]).device.upper()
 
 
-@lru_cache(maxsize=512)
 def as_function(run, shape, jit_compile=None, inline=True):
-    """Make a TensorFlow function: for XLA, or because forward-mode differentiation needs one.
+    """Make a TensorFlow function: for XLA, or because forward mode needs one inside a graph.
 
     Args:
         run: what to call.
@@ -317,9 +308,18 @@ def as_function(run, shape, jit_compile=None, inline=True):
         inline: take its operations into the graph that calls it.
 
     Returns:
-        The same function for the same arguments, of the 512 last used: sizes without end, as eager
-        execution may meet, do not fill the memory.
+        The same function for the same arguments, of the 512 last used. Called eagerly, `run` itself
+        but for XLA: there may be shapes without end, and each function is a trace.
     """
+    import tensorflow as tf
+
+    if tf.executing_eagerly() and not jit_compile:
+        return run
+    return _function(run, shape, jit_compile, inline)
+
+
+@lru_cache(maxsize=512)
+def _function(run, shape, jit_compile, inline):
     import tensorflow as tf
 
     attributes = None if inline else {"_noinline": True}
@@ -330,4 +330,4 @@ def as_function(run, shape, jit_compile=None, inline=True):
 
 def forget_functions():
     """Forget every such function: what was traced for one training run has no use afterwards."""
-    as_function.cache_clear()
+    _function.cache_clear()

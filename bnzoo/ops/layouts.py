@@ -4,7 +4,9 @@ A float32 sum that runs through 131,072 squares one after the other is off by 2e
 parts of a few thousand by 1e-6: where the backend's own sum has no parts, the layout has.
 """
 
+import contextlib
 import math
+from functools import cache
 from typing import NamedTuple
 
 import keras
@@ -72,9 +74,9 @@ class Layout(NamedTuple):
         if self.kind == "channels_first":
             before, after = math.prod(shape[: self.axis]), math.prod(shape[self.axis + 1 :])
             return ops.reshape(x, (before, self.channels, after))
-        if self.kind == "rows" and (self.ndim > 2 or self.samples_per_row > 1):
-            return ops.reshape(x, (-1, self.samples_per_row * self.channels))
-        return x
+        if self.kind == "native" or (self.ndim == 2 and self.samples_per_row == 1):
+            return x
+        return ops.reshape(x, (-1, self.samples_per_row * self.channels))
 
     def weights_to_layout(self, weights):
         """Return weights, of the shape of x or 1 at its channels, so that they meet the layout."""
@@ -151,6 +153,14 @@ class Layout(NamedTuple):
         shape = ops.shape(values)
         return math.prod(shape[axis] for axis in self.reduction_axes()) * self.samples_per_row
 
+    def first(self, values):
+        """Return the first position of each channel, zero where there is none."""
+        if self.samples_per_row > 1:
+            values = values[:, : self.channels]
+        for axis in self.reduction_axes():
+            values = values[(slice(None),) * axis + (slice(0, 1),)]
+        return ops.sum(values, self.reduction_axes())
+
     def sample(self, values):
         """Return some positions from every part of values, or all; values may be None."""
         if values is None or self.kind == "native" or self.pivot == "mean":
@@ -214,6 +224,7 @@ def choose_layout(call: Call, compiled: bool) -> Layout:
     if None in call.shape:
         # 131,072 squares, added one after the other, are off by 3e-5 unless columns fill registers.
         large = large or (channels % 8 != 0 and ndim > 2) or 1 < channels < 8
+        large = large or None in call.shape[1:]
     few = None not in call.shape and call.elements <= FEW_POSITIONS * channels
     return Layout(
         "rows",
@@ -261,13 +272,18 @@ def _barrier(values):
         import jax
 
         return jax.lax.optimization_barrier(values)
+    return _tensorflow_barrier()([values])[0]
+
+
+@cache
+def _tensorflow_barrier():
     import tensorflow as tf
     from tensorflow.compiler.tf2xla.ops import gen_xla_ops  # `tf.raw_ops` lacks the barrier
 
-    def stop(values):
-        return gen_xla_ops.xla_optimization_barrier([values])[0], _barrier
-
-    return tf.custom_gradient(stop)(values)
+    barrier = gen_xla_ops.xla_optimization_barrier
+    with contextlib.suppress(KeyError):  # somebody else has told TensorFlow its gradient
+        tf.RegisterGradient("XlaOptimizationBarrier")(lambda op, *grads: barrier(grads))
+    return barrier
 
 
 def along_channels(values, ndim: int, axis: int):

@@ -58,12 +58,11 @@ def batch_norm(inputs, gamma, beta, mask, settings: Settings, ghosts: bool = Fal
         results = []
         for part, kept in _ghosts(inputs, mask, settings.virtual_batch_size):
             results.append(batch_norm(part, gamma, beta, kept, ghost_settings, ghosts=True))
-        return _join_ghosts(results, inputs)
+        return _join_ghosts(results)
     call = describe(inputs, mask is not None, settings, ghosts)
     kernel = choose_kernel(call, settings.implementation).implementation
     gamma, beta = _parameters(gamma, beta, call)
     if kernel == "fused":
-        # A TensorFlow function, for the sake of forward-mode differentiation.
         results = as_function(fused_batch_norm, call.shape)(settings, inputs, gamma, beta)
     else:
         dtype, layout = statistics_dtype(call.dtype), choose_layout(call, kernel == "xla")
@@ -174,11 +173,12 @@ def _ghosts(inputs, mask, size):
     return parts
 
 
-def _join_ghosts(results, inputs):
+def _join_ghosts(results):
     """Lay the outputs of ghost batches together, and average their statistics by count."""
     outputs, sums = [], []
     for normalized, mean, variance, count in results:
-        outputs.append(ops.reshape(normalized, (-1, *ops.shape(inputs)[1:])))
+        ghosts, size, *example = ops.shape(normalized)
+        outputs.append(ops.reshape(normalized, (ghosts * size, *example)))
         count = ops.broadcast_to(count, ops.shape(mean))
         sums.append(ops.sum(ops.stack([count * mean, count * variance, count]), 1))
     means, variances, count = ops.unstack(sum(sums), 3)

@@ -58,8 +58,12 @@ def moments(values, weights, layout):
     divisor = at_least_one(count)
     sampled = layout.for_sample()
     sample, kept = sampled.sample(values), sampled.sample(weights)
-    pivot = sampled.reduce_sum(apply_mask(sample, kept))
-    pivot = pivot / at_least_one(_count(sample, kept, sampled))
+    # Around the first position, for the sum of a large sample far from zero is off by units itself.
+    alone = weights is None and sample is not values and not layout.parts
+    near = sampled.first(sample) if alone else 0.0
+    around = sample - sampled.broadcast(near) if alone else sample
+    pivot = sampled.reduce_sum(apply_mask(around, kept))
+    pivot = near + pivot / at_least_one(_count(sample, kept, sampled))
     pivot, offset = ops.stop_gradient(pivot), None
     if weights is not None and sample is not values:
         # This pivot is the mean itself, with its gradient: nothing is left to correct.
@@ -74,7 +78,7 @@ def moments(values, weights, layout):
         offset = total / divisor
         squares = squares - total * offset
     # Rounding can take a constant channel below zero, whose root would be NaN without an epsilon.
-    squares = ops.maximum(squares, ops.zeros_like(squares))
+    squares = ops.where(squares < 0, ops.zeros_like(squares), squares)
     return Moments(count, pivot + offset, squares, pivot, offset), centered
 
 
