@@ -226,15 +226,9 @@ def choose_layout(call: Call, compiled: bool) -> Layout:
         large = large or (channels % 8 != 0 and ndim > 2) or 1 < channels < 8
         large = large or None in call.shape[1:]
     few = None not in call.shape and call.elements <= FEW_POSITIONS * channels
-    return Layout(
-        "rows",
-        ndim,
-        axis,
-        channels,
-        sums="matmul" if large else "plain",
-        samples_per_row=_samples_per_row(call) if large else 1,
-        pivot="mean" if few else "sample",
-    )
+    sums, together = ("matmul", _samples_per_row(call)) if large else ("plain", 1)
+    pivot = "mean" if few else "sample"
+    return Layout("rows", ndim, axis, channels, sums, samples_per_row=together, pivot=pivot)
 
 
 def _samples_per_row(call):

@@ -52,10 +52,8 @@ def batch_norm(inputs, gamma, beta, mask, settings: Settings, ghosts: bool = Fal
         ([4.0, 0.0], 2.0)
     """
     if settings.virtual_batch_size is not None:
-        ghost_settings = settings._replace(
-            axis=settings.axis % len(inputs.shape) + 1, virtual_batch_size=None
-        )
-        results = []
+        results, axis = [], settings.axis % len(inputs.shape) + 1
+        ghost_settings = settings._replace(axis=axis, virtual_batch_size=None)
         for part, kept in _ghosts(inputs, mask, settings.virtual_batch_size):
             results.append(batch_norm(part, gamma, beta, kept, ghost_settings, ghosts=True))
         return _join_ghosts(results)

@@ -62,13 +62,9 @@ def plain_batch_norm(settings, layout, inputs, gamma, beta, weights=None, keep_c
         def center(layout):
             return layout.to_layout(ops.cast(inputs, dtype)) - layout.broadcast(pivot)
 
+        around = centered if elements is layout else center(elements)
         outputs, variance, inverse = normalize_centered(
-            centered if elements is layout else center(elements),
-            statistics,
-            gamma,
-            beta,
-            settings.epsilon,
-            elements,
+            around, statistics, gamma, beta, settings.epsilon, elements
         )
         kept = centered if keep_centered else None
 
