@@ -1,17 +1,17 @@
-"""The parts that builders share: a linear layer, batch normalization, an activation.
+"""The parts that builders share: a linear layer and how it starts, normalization, activation.
 
 Blocks are numbered from 1 through a network, whatever their kind, and name their layers by that
 number: `conv_1`, `bn_1`, `relu_1`, ..., `dense_3`, `bn_3`, `relu_3`. Channels are always last,
 whatever the user's Keras configuration says.
 """
 
+import math
 from typing import Any
 
 import keras
 
 from bnzoo.config.models import ModelParameters
 from bnzoo.layers import BatchNormalization
-from bnzoo.models.initialization import linear_initializers
 
 
 def conv2d_block(x: Any, index: int, filters: int, padding: str, parameters: Any) -> Any:
@@ -149,4 +149,33 @@ def _hidden_arguments(parameters: ModelParameters, fan_in: int) -> dict[str, Any
     return {
         "use_bias": parameters.use_bias or not norm_follows,
         **linear_initializers(parameters.initialization, fan_in),
+    }
+
+
+def linear_initializers(initialization: str, fan_in: int) -> dict[str, Any]:
+    """Return the initializer arguments of one linear layer.
+
+    Each call makes new initializers, as a shared one would give two layers the same numbers. Their
+    seeds come from `keras.utils.set_random_seed`.
+
+    Args:
+        initialization: `"keras"` (glorot-uniform kernels, zero biases) or `"torch"`.
+        fan_in: inputs of one output: channels, times the positions of the kernel.
+
+    Returns:
+        Keyword arguments of a Keras `Dense` or `Conv` layer.
+
+    Source:
+        `torch.nn.Linear` and `torch.nn.Conv2d`: kaiming-uniform with a = sqrt(5), whose bound
+        sqrt(6 / ((1 + a**2) * fan_in)) is 1 / sqrt(fan_in); biases are uniform with that bound.
+    """
+    if initialization == "keras":
+        return {}
+    bound = 1 / math.sqrt(fan_in)
+    return {
+        # Its uniform bound is sqrt(3 * scale / fan_in), the same 1 / sqrt(fan_in).
+        "kernel_initializer": keras.initializers.VarianceScaling(
+            scale=1 / 3, mode="fan_in", distribution="uniform"
+        ),
+        "bias_initializer": keras.initializers.RandomUniform(-bound, bound),
     }

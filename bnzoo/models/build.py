@@ -6,10 +6,7 @@ from typing import Any
 import keras
 
 from bnzoo.config.models import MODEL_NAMES, ModelParameters, model_parameters
-from bnzoo.models.conv1d import build_conv1d
-from bnzoo.models.dense import build_dense
-from bnzoo.models.lenet import build_lenet
-from bnzoo.models.small_conv import build_small_conv
+from bnzoo.models.networks import build_conv1d, build_dense, build_lenet, build_small_conv
 
 BUILDERS: dict[str, Callable[[Any], keras.Model]] = {
     "conv1d": build_conv1d,
