@@ -17,11 +17,12 @@ from recorded import RESULTS, load, origin
 from serving_tables import serving_lines, serving_summary
 from speed_tables import gpu_lines, inference_lines, layer_lines, model_lines, xla_lines
 
-from bnzoo.reporting import words
+from bnzoo.reporting import formatting
 from bnzoo.reporting.report import write_study_report
 from bnzoo.reporting.sweep_grid import read_grid
 from bnzoo.reporting.sweep_report import grid_pictures
 from bnzoo.runs import RunFolder
+from bnzoo.studies.verdict import study_verdict
 
 REPOSITORY = Path(__file__).parent.parent
 FIGURES = RESULTS / "figures"
@@ -224,13 +225,14 @@ def sweep_sentence(summary: dict) -> str:
     runs = sum(len(trial["runs"]) for trial in summary["trials"])
     epochs = summary["config"]["train"]["epochs"]
     metric = summary["objective"]["name"]
+    metric_words = formatting.metric(metric)
     found = "; ".join(
-        f"{name} {words.score(entry['best']['scores'], metric)} at "
+        f"{name} {formatting.score(entry['best']['scores'], metric)} at "
         f"{entry['best']['values']['train.optimizer.learning_rate']:g}, stable up to "
         f"{entry['largest_stable_rate'] or 0:g}, {entry['diverged']} of {entry['trials']} diverged"
         for name, entry in summary["placements"].items()
     )
-    return f"best {words.metric(metric)} of {runs} runs of {epochs} epochs, by placement: {found}."
+    return f"best {metric_words} of {runs} runs of {epochs} epochs, by placement: {found}."
 
 
 def sweeps() -> list[tuple[str, dict]]:
@@ -259,7 +261,7 @@ def page() -> str:
     lines = ["# Results", "", "Written by `scripts/make_results.py` from the JSON files here.", ""]
     for name, result in [*studies(), *sweeps()]:
         summary = result["summary"]
-        lines += [f"## {name}", "", summary["verdict"], ""]
+        lines += [f"## {name}", "", verdict(summary), ""]
         lines += [f"    {result['command']}", "", f"{summary['protocol'].capitalize()}.", ""]
         for figure in figure_names(name, result):
             lines += [f"![{name}: {figure}](figures/{name}-{figure}.png)", ""]
@@ -273,6 +275,13 @@ def page() -> str:
     if passes:
         lines += [*GPU_HEAD, f"    {passes['command']}", "", *gpu_lines(passes), ""]
     return "\n".join([*lines, *serving_lines()])
+
+
+def verdict(summary: dict) -> str:
+    """Return what is said of the numbers today, whatever was said when they were recorded."""
+    if summary["kind"] == "sweep":
+        return summary["verdict"]
+    return study_verdict(summary["variants"], summary["status"])
 
 
 def figure_names(name: str, result: dict) -> list[str]:

@@ -118,6 +118,9 @@ def _comparisons(entries):
         name: entry["best"]["scores"]["values"] for name, entry in entries.items() if entry["best"]
     }
     return [
-        {"placements": [later, first], "difference": paired_difference(found[later], found[first])}
+        {
+            "placements": [later, first],
+            "difference": paired_difference(found[later], found[first]).summary(),
+        }
         for first, later in itertools.combinations(found, 2)
     ]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from bnzoo.reporting import words
+from bnzoo.reporting import formatting
 from bnzoo.reporting.curves import draw_curves
 from bnzoo.reporting.images import drawn
 from bnzoo.reporting.series import RunRows, VariantRuns
@@ -76,14 +76,15 @@ def test_names_in_a_legend_are_taken_literally():
 
 
 def test_numbers_become_words():
-    assert words.percent(0.99125) == "99.12 %"
-    assert words.percent_spread({"mean": 0.5, "std": None}) == "50.00 %"
-    assert words.percent_spread({"mean": None, "std": None}) == words.NOTHING
-    lower = {"mean": -0.05, "interval": [-0.06, -0.04], "n": 3}
-    assert words.points(lower) == "−5.00 [−6.00, −4.00]"  # noqa: RUF001
-    assert words.reached({"n": 0, "mean": None}, 3) == "not reached"
-    assert words.reached({"n": 2, "mean": 4.0}, 3) == "4 (2 of 3 seeds)"
-    assert [words.duration(seconds) for seconds in (42, 200, 7500)] == [
+    assert formatting.percent(0.99125) == "99.12 %"
+    assert formatting.percent_spread({"mean": 0.5, "std": None}) == "50.00 %"
+    assert formatting.percent_spread({"mean": None, "std": None}) == formatting.NOTHING
+    assert formatting.change(-0.05, "accuracy") == f"{formatting.MINUS}5.0 points"
+    lower = f"[{formatting.MINUS}6.00, {formatting.MINUS}4.00]"
+    assert formatting.interval(-0.06, -0.04, "accuracy", 2) == lower
+    assert formatting.reached({"n": 0, "mean": None}, 3) == "not reached"
+    assert formatting.reached({"n": 2, "mean": 4.0}, 3) == "4 (2 of 3 seeds)"
+    assert [formatting.duration(seconds) for seconds in (42, 200, 7500)] == [
         "42 s", "3 min 20 s", "2 h 5 min"
     ]  # fmt: skip
-    assert words.listed(np.arange(3)) == "0, 1 and 2"
+    assert formatting.listed(np.arange(3)) == "0, 1 and 2"

@@ -7,7 +7,7 @@ import pytest
 from pages import Page
 from sweep_folders import RATE, RATES, make_sweep
 
-from bnzoo.reporting import words
+from bnzoo.reporting import formatting
 from bnzoo.reporting.sweep_grid import read_grid
 from bnzoo.reporting.sweep_report import write_sweep_report
 from bnzoo.tuning.verdict import best_words, sweep_verdict
@@ -131,7 +131,7 @@ def test_equal_sweeps_give_equal_files(written, tmp_path):
 def test_a_loss_is_shown_as_a_number_and_low_is_good(tmp_path):
     summary, text, page = write(tmp_path, metric="val_loss")
     best = summary["placements"]["before"]["best"]["scores"]
-    assert words.score(best, "val_loss") in page.text
+    assert formatting.score(best, "val_loss") in page.text
     assert "Validation loss at the best epoch" in text
 
 
@@ -157,9 +157,9 @@ def test_the_verdict_names_the_best_the_others_and_the_stable_rates(tmp_path):
 
 
 def test_a_difference_turned_round_has_its_interval_turned_round():
-    turned = words.negated({"mean": 0.02, "interval": [-0.01, 0.05], "n": 2})
+    turned = formatting.negated({"mean": 0.02, "interval": [-0.01, 0.05], "n": 2})
     assert turned == {"mean": -0.02, "interval": [-0.05, 0.01], "n": 2}
-    minus = words.MINUS
-    assert words.gain(turned, "val_accuracy") == f"{minus}2.00 points [{minus}5.00, 1.00]"
-    none = words.negated({"mean": 0.0, "interval": [-1e-9, 0.0], "n": 2})
-    assert words.gain(none, "val_accuracy") == "+0.00 points [0.00, 0.00]"
+    minus = formatting.MINUS
+    assert formatting.gain(turned, "val_accuracy") == f"{minus}2.00 points [{minus}5.00, 1.00]"
+    none = formatting.negated({"mean": 0.0, "interval": [-1e-9, 0.0], "n": 2})
+    assert formatting.gain(none, "val_accuracy") == "+0.00 points [0.00, 0.00]"

@@ -254,7 +254,7 @@ def test_a_diverged_run_is_a_result_and_the_study_goes_on(tmp_path, unmeasured):
     assert entry["test_accuracy"] == {"n": 0, "mean": None, "std": None, "values": [None]}
     assert entry["difference"]["interval"] is None
     assert entry["epochs_to_baseline_best"]["values"] == [None]
-    assert "has diverged with the one seed" in entry["verdict"]
+    assert "diverged with 1 of 1 seed" in entry["verdict"]
     assert summary["variants"]["before"]["difference"]["n"] == 1
     assert reports
     assert "wild" not in str(runs.usable_run(tmp_path))
@@ -298,7 +298,7 @@ def test_the_published_protocol_is_labelled_and_is_the_validation(tmp_path, unme
     assert summary["protocol"].startswith("published protocol")
     run = summary["variants"]["before"]["runs"][0]
     assert run["final"]["val_accuracy"] == pytest.approx(run["test_accuracy"])
-    assert "one seed shows nothing" in summary["verdict"]
+    assert "with one seed, which settles nothing" in summary["verdict"]
 
 
 def test_starting_afresh_keeps_the_callers_precision():

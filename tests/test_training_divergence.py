@@ -6,7 +6,7 @@ import pytest
 from sweeps import PLACEMENT, RATE, make_config
 
 from bnzoo import config, runs
-from bnzoo.reporting import words
+from bnzoo.reporting import formatting
 from bnzoo.training import train
 from bnzoo.training.divergence import DivergenceStop
 
@@ -77,5 +77,5 @@ def test_a_run_that_leaps_but_stays_finite_diverges_in_train_too(tmp_path):
     assert math.isfinite(found["loss"])
     assert found["loss"] > 1000 * found["first_loss"]
     assert found["first_loss"] == summary["first_batch_loss"]
-    assert "over 1,000 times the" in words.divergence(found)
+    assert "over 1,000 times the" in formatting.divergence(found)
     assert not (tmp_path / "model.keras").exists()

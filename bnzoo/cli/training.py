@@ -55,7 +55,7 @@ def train(
 
 def _report(summary: dict, config: Path, out: Path) -> None:
     if summary["status"] == "diverged":
-        from bnzoo.reporting.words import divergence
+        from bnzoo.reporting.formatting import divergence
 
         where = summary["diverged"]
         print(

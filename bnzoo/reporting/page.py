@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from bnzoo.reporting import words
+from bnzoo.reporting import formatting
 from bnzoo.reporting.series import VariantRuns
 
 
@@ -35,13 +35,13 @@ def facts(summary: dict[str, Any], variants: Sequence[VariantRuns]) -> dict[str,
     data, model = summary["config"]["data"]["name"], summary["config"]["model"]["name"]
     return {
         "Data and model": f"{data}, {model}",
-        "Seeds": words.listed(summary["seeds"]),
+        "Seeds": formatting.listed(summary["seeds"]),
         "Protocol": summary["protocol"],
-        "Training time": f"{words.duration(seconds)} for {words.plural(epochs, 'epoch')}",
+        "Training time": f"{formatting.duration(seconds)} for {formatting.plural(epochs, 'epoch')}",
         "Machine": ", ".join(
             f"{key}: {value}" for key, value in (summary["machine"] or {}).items()
         ),
-        "Device": words.listed(summary["device"] or []),
+        "Device": formatting.listed(summary["device"] or []),
         "Versions": ", ".join(
             f"{key} {value}" for key, value in (summary["versions"] or {}).items()
         ),

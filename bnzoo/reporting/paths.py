@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from bnzoo.reporting import formatting
 from bnzoo.reporting.curves import DIVERGED
 from bnzoo.reporting.series import RunRows, VariantRuns, WeightPath
 from bnzoo.reporting.style import INK, PAPER, Look, looks, shortened
@@ -33,7 +34,7 @@ def draw_paths(variants: Sequence[VariantRuns], names: Sequence[str]) -> Figure:
         axes = figure.add_subplot(1, len(shown), place + 1, projection="3d")
         _draw_path(axes, *found[name], styles[name], highest)
         axes.set_title(
-            shortened(f"{name}, seed {found[name][0].seed}", 36), parse_math=False, y=1.0
+            shortened(formatting.run_name(name, found[name][0].seed), 36), parse_math=False, y=1.0
         )
         axes.set_zlim(0, highest * 1.02)
     figure.subplots_adjust(left=0.02, right=0.94, bottom=0.14, top=0.96, wspace=0.12)

@@ -8,10 +8,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from bnzoo.reporting.curves import draw_curves
+from bnzoo.reporting.formatting import percent
 from bnzoo.reporting.images import drawn, svg_text, write_png
 from bnzoo.reporting.paths import draw_paths
 from bnzoo.reporting.series import VariantRuns
-from bnzoo.reporting.words import percent
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from bnzoo.files import write_atomically
-from bnzoo.reporting import words
+from bnzoo.reporting import formatting
 from bnzoo.reporting.heat_map import draw_heat_map
 from bnzoo.reporting.images import drawn, svg_text
 from bnzoo.reporting.page import as_yaml, facts, render
@@ -36,7 +36,7 @@ def write_sweep_report(folder: Path, summary: dict[str, Any]) -> None:
         comparisons=[_comparison(summary, one) for one in summary["comparisons"]],
         paths=list(dict.fromkeys(path for one in summary["trials"] for path in one["values"])),
         trials=[_trial_row(summary, trial) for trial in summary["trials"]],
-        metric=words.metric(summary["objective"]["name"]),
+        metric=formatting.metric(summary["objective"]["name"]),
         facts=facts(summary, runs),
         config=as_yaml(summary["config"]),
     )
@@ -53,7 +53,7 @@ def grid_pictures(folder: Path, grid: Grid, summary: dict[str, Any]) -> list[Pic
     """
     objective, seeds = summary["objective"], len(summary["seeds"])
     is_share = objective["name"].endswith("accuracy")
-    metric = words.metric(objective["name"]).capitalize()
+    metric = formatting.metric(objective["name"]).capitalize()
     key = grid.path.rpartition(".")[2].replace("_", " ")
     heat_map = drawn(
         draw_heat_map,
@@ -86,10 +86,10 @@ def _placement_row(summary: dict[str, Any], name: str) -> dict[str, Any]:
     best, rate = entry["best"], entry["largest_stable_rate"]
     return {
         "name": name,
-        "score": words.score(best and best["scores"], summary["objective"]["name"]),
+        "score": formatting.score(best and best["scores"], summary["objective"]["name"]),
         "values": best["values"] if best else {},
-        "test_accuracy": words.percent_spread(best and best["test_accuracy"]),
-        "rate": words.NOTHING if rate is None else f"{rate:g}",
+        "test_accuracy": formatting.percent_spread(best and best["test_accuracy"]),
+        "rate": formatting.NOTHING if rate is None else f"{rate:g}",
         "diverged": f"{entry['diverged']} of {entry['trials']}" if entry["diverged"] else "none",
     }
 
@@ -98,8 +98,8 @@ def _comparison(summary: dict[str, Any], one: dict[str, Any]) -> dict[str, str]:
     left, right = one["placements"]
     return {
         "names": f"{left} against {right}",
-        "difference": words.gain(one["difference"], summary["objective"]["name"]),
-        "seeds": words.plural(one["difference"]["n"], "seed"),
+        "difference": formatting.gain(one["difference"], summary["objective"]["name"]),
+        "seeds": formatting.plural(one["difference"]["n"], "seed"),
     }
 
 
@@ -113,7 +113,8 @@ def _trial_row(summary: dict[str, Any], trial: dict[str, Any]) -> dict[str, Any]
 
 def _value(summary: dict[str, Any], run: dict[str, Any]) -> str:
     if run["status"] == "diverged":
-        return f"diverged: {words.divergence(run['diverged'])} at step {run['diverged']['step']:,}"
+        where = run["diverged"]
+        return f"diverged: {formatting.divergence(where)} at step {where['step']:,}"
     if run["status"] != "completed":
         return run["status"]
-    return words.score({"mean": run["score"]}, summary["objective"]["name"])
+    return formatting.score({"mean": run["score"]}, summary["objective"]["name"])

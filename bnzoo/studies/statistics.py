@@ -1,17 +1,20 @@
-"""What a few seeds say: means, spreads, paired differences, and how soon a value is reached.
+"""What a few seeds say: means, spreads, and the one test that decides whether a difference counts.
 
 A value that was not measured (the run diverged, or is missing) is None wherever it stands.
 """
 
-import math
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from bnzoo.reporting import formatting
+
 LEVEL = 0.95
-"""Share of such intervals that hold the true difference, if differences are normal."""
+"""Share of such intervals that hold the true difference, if the assumptions hold."""
 
 Values = Sequence[float | None]
 
@@ -32,29 +35,102 @@ def describe(values: Values) -> dict[str, Any]:
     }
 
 
-def paired_difference(values: Values, baseline: Values) -> dict[str, Any]:
-    """Return the differences to the baseline, seed by seed, and what they say about their mean.
+@dataclass(frozen=True)
+class PairedDifference:
+    """The differences between two variants, seed by seed, and what they say about their mean.
+
+    Attributes:
+        values: one difference per seed, None where one of the two was not measured.
+        mean: of the differences; None for no pair.
+        low, high: the 95 % interval of the mean; None for fewer than two pairs.
+    """
+
+    values: tuple[float | None, ...]
+    mean: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def num_seeds(self) -> int:
+        """Seeds with both values."""
+        return sum(value is not None for value in self.values)
+
+    @property
+    def num_higher(self) -> int:
+        """Seeds whose value is higher than the baseline's."""
+        return sum(value is not None and value > 0 for value in self.values)
+
+    @property
+    def num_lower(self) -> int:
+        """Seeds whose value is lower than the baseline's."""
+        return sum(value is not None and value < 0 for value in self.values)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the interval leaves 0 out: the seeds settle which of the two is higher."""
+        return self.low is not None and (self.low > 0 or self.high < 0)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the difference as it stands in a `summary.json`."""
+        interval = None if self.low is None else [self.low, self.high]
+        return {**describe(self.values), "interval": interval, "level": LEVEL}
+
+
+def paired_difference(values: Values, baseline_values: Values) -> PairedDifference:
+    """Compare two variants over the same seeds with the paired two-sided Student t test.
+
+    The one test of all studies and sweeps. It assumes that the differences between two runs with
+    one seed are roughly normal and that the seeds are independent. All runs share one split of
+    the data: nothing is said about other splits. The interval is not widened because there are
+    more variants.
 
     Args:
         values: one per seed.
-        baseline: one per seed, in the same order.
+        baseline_values: one per seed, in the same order.
 
     Returns:
-        `describe` of the differences, with `interval`: the confidence interval [low, high] of
-        their mean at `level`, mean +- t * std / sqrt(n) with Student's t for n - 1 degrees of
-        freedom; None for fewer than two pairs.
+        The differences `values - baseline_values` with the interval of their mean,
+        mean -+ t * std / sqrt(n), Student's t with n - 1 degrees of freedom.
     """
-    pairs = zip(values, baseline, strict=True)
-    found = describe([None if None in pair else pair[0] - pair[1] for pair in pairs])
-    return {**found, "interval": _interval(found), "level": LEVEL}
+    pairs = list(zip(values, baseline_values, strict=True))
+    measured = [pair for pair in pairs if None not in pair]
+    differences = tuple(None if None in pair else pair[0] - pair[1] for pair in pairs)
+    low = high = None
+    if len(measured) > 1:
+        with warnings.catch_warnings():
+            # Nearly equal differences, which SciPy warns of, are no mistake of ours.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            left, right = zip(*measured, strict=True)
+            low, high = map(float, stats.ttest_rel(left, right).confidence_interval(LEVEL))
+    return PairedDifference(differences, describe(differences)["mean"], low, high)
 
 
-def _interval(found: dict[str, Any]) -> list[float] | None:
-    if found["n"] < 2:
-        return None
-    quantile = float(stats.t.ppf((1 + LEVEL) / 2, found["n"] - 1))
-    half = quantile * found["std"] / math.sqrt(found["n"])
-    return [found["mean"] - half, found["mean"] + half]
+def sentence(difference: PairedDifference, metric: str = "test_accuracy") -> str:
+    """Say how far two variants are apart and whether the seeds settle it.
+
+    Args:
+        difference: with at least one pair.
+        metric: what was measured; accuracies are told in percentage points.
+
+    Returns:
+        One of, for example, `"+4.5 points [2.3, 6.7] (95 % interval, 3 seeds)"`,
+        `"+5.9 points, higher in 3 of 3 seeds; 3 seeds do not settle it (95 % interval [-0.02,
+        11.91])"`, `"equal in all 3 seeds"`, `"+4.5 points with one seed, which settles nothing"`.
+    """
+    count, gain = difference.num_seeds, formatting.change(difference.mean, metric)
+    if count == 1:
+        return f"{gain} with one seed, which settles nothing"
+    if not any(difference.values):
+        return f"equal in all {count} seeds"
+    interval = formatting.interval(difference.low, difference.high, metric)
+    if difference.is_settled:
+        return f"{gain} {interval} (95 % interval, {count} seeds)"
+    higher, lower = difference.num_higher, difference.num_lower
+    share = f"higher in {higher}" if higher >= lower else f"lower in {lower}"
+    return (
+        f"{gain}, {share} of {count} seeds; {count} seeds do not settle it "
+        f"(95 % interval {interval})"
+    )
 
 
 def first_epoch_reaching(

@@ -8,6 +8,7 @@ import keras
 
 from bnzoo.config import Config, variant_configs
 from bnzoo.errors import InputError
+from bnzoo.reporting import formatting
 from bnzoo.runs import RunFolder, StudyFolder
 from bnzoo.studies.estimate import Pace, duration, measure_pace
 from bnzoo.studies.summary import summarize
@@ -117,7 +118,7 @@ class _Study:
         for position, (variant, seed, resolved, run) in enumerate(self.runs, start=1):
             if run.has_ended():
                 continue
-            begin_run(position, len(self.runs), f"{variant} seed {seed}")
+            begin_run(position, len(self.runs), formatting.run_name(variant, seed))
             start_afresh()
             # The runs of a variant differ by their seeds: one description is enough.
             announce = _say_nothing if variant in described else self.announce

@@ -131,7 +131,7 @@ def _numbers(runs: list[_Run], baseline: list[_Run]) -> dict[str, Any]:
         **described,
         "epochs_to_baseline_best": {"target": target, **describe(epochs)},
         "steps_to_baseline_best": {"target": target, **describe(steps)},
-        "difference": None if is_baseline else paired_difference(ours, theirs),
+        "difference": None if is_baseline else paired_difference(ours, theirs).summary(),
         "diverged": sum(entry["status"] == "diverged" for entry in entries),
     }
 

@@ -184,7 +184,9 @@ def _comparisons(placements: dict[str, Entry]) -> list[Entry]:
     return [
         {
             "placements": [later, earlier],
-            "difference": paired_difference(found[later]["values"], found[earlier]["values"]),
+            "difference": paired_difference(
+                found[later]["values"], found[earlier]["values"]
+            ).summary(),
         }
         for earlier, later in itertools.combinations(found, 2)
     ]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bnzoo.reporting import words
+from bnzoo.reporting import formatting
 
 Summary = dict[str, Any]
 
@@ -15,7 +15,7 @@ def best_words(best: dict[str, Any], metric: str) -> str:
         metric: the objective's name.
     """
     values = ", ".join(f"{_end(path)} {value}" for path, value in best["values"].items())
-    return f"{values}: {words.metric(metric)} {words.score(best['scores'], metric)}"
+    return f"{values}: {formatting.metric(metric)} {formatting.score(best['scores'], metric)}"
 
 
 def sweep_verdict(summary: Summary) -> str:
@@ -32,7 +32,7 @@ def _without_best(summary: Summary) -> str:
     if not summary["trials"] or summary["status"] != "completed":
         return "No trial has a result yet."
     if any(trial["status"] == "unmeasured" for trial in summary["trials"]):
-        return f"No trial has a {words.metric(summary['objective']['name'])}."
+        return f"No trial has a {formatting.metric(summary['objective']['name'])}."
     return "Every trial diverged."
 
 
@@ -44,10 +44,10 @@ def _against(summary: Summary) -> str:
         left, right = one["placements"]
         if best not in (left, right):
             continue
-        difference = one["difference"] if best == left else words.negated(one["difference"])
+        difference = one["difference"] if best == left else formatting.negated(one["difference"])
         other = right if best == left else left
-        scores = words.score(summary["placements"][other]["best"]["scores"], metric)
-        texts.append(f"{other} ({scores}) {words.gain(difference, metric)}")
+        scores = formatting.score(summary["placements"][other]["best"]["scores"], metric)
+        texts.append(f"{other} ({scores}) {formatting.gain(difference, metric)}")
     return f"Difference to the best of {', of '.join(texts)}." if texts else ""
 
 

@@ -7,18 +7,24 @@ MINUS = "\N{MINUS SIGN}"  # a hyphen is lost beside a digit
 NOTHING = "\N{EN DASH}"
 
 
-def percent(value: float | None) -> str:
+def run_name(variant: str, seed: int) -> str:
+    """Name a run, the same in the terminal, tables and figures."""
+    return f"{variant} seed {seed}"
+
+
+def percent(value: float | None, decimals: int = 2) -> str:
     """Write a share in percent: 0.9913 is `99.13 %`."""
-    return NOTHING if value is None else f"{100 * value:.2f} %"
+    return NOTHING if value is None else f"{100 * value:.{decimals}f} %"
 
 
-def percent_spread(statistics: dict[str, Any] | None) -> str:
+def percent_spread(statistics: dict[str, Any] | None, decimals: int = 2) -> str:
     """Write mean and standard deviation in percent; one seed has no deviation."""
     if not statistics or statistics.get("mean") is None:
         return NOTHING
     if statistics.get("std") is None:
-        return percent(statistics["mean"])
-    return f"{100 * statistics['mean']:.2f} ± {100 * statistics['std']:.2f} %"
+        return percent(statistics["mean"], decimals)
+    mean, std = 100 * statistics["mean"], 100 * statistics["std"]
+    return f"{mean:.{decimals}f} ± {std:.{decimals}f} %"
 
 
 def spread(statistics: dict[str, Any] | None, digits: int = 3) -> str:
@@ -30,18 +36,27 @@ def spread(statistics: dict[str, Any] | None, digits: int = 3) -> str:
     return mean if std is None else f"{mean} ± {std:.{digits}f}"
 
 
-def points(difference: dict[str, Any] | None) -> str:
-    """Write a paired difference in percentage points, with its interval where there is one."""
-    if not difference or difference.get("mean") is None:
-        return NOTHING
-    mean = f"{100 * difference['mean']:+z.2f}"
-    interval = difference.get("interval")
-    if interval:
-        low, high = (f"{100 * bound:z.2f}" for bound in interval)
-        text = f"{mean} [{low}, {high}]"
-    else:
-        text = f"{mean} (n = {difference['n']})"
-    return text.replace("-", MINUS)
+def change(value: float, metric: str, decimals: int = 1) -> str:
+    """Write a difference with its sign: accuracies in percentage points, `+4.5 points`."""
+    scale, unit = (100, " points") if metric.endswith("accuracy") else (1, "")
+    return f"{scale * value:+z.{decimals}f}{unit}".replace("-", MINUS)
+
+
+def interval(low: float, high: float, metric: str, decimals: int = 1) -> str:
+    """Write the interval of a difference, `[2.3, 6.7]`, accuracies in percentage points.
+
+    Args:
+        low: its lower bound.
+        high: its upper bound.
+        metric: what was measured.
+        decimals: the fewest; as many more, up to 4, as show on which side of 0 each bound lies.
+    """
+    scale = 100 if metric.endswith("accuracy") else 1
+    bounds = [scale * low, scale * high]
+    while decimals < 4 and any(bound and abs(bound) < 0.5 * 10**-decimals for bound in bounds):
+        decimals += 1
+    texts = [f"{bound:z.{decimals}f}".replace("-", MINUS) for bound in bounds]
+    return f"[{', '.join(texts)}]"
 
 
 METRICS = {
