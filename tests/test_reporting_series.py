@@ -7,7 +7,7 @@ import pytest
 
 from bnzoo.reporting import formatting
 from bnzoo.reporting.curves import draw_curves
-from bnzoo.reporting.images import drawn
+from bnzoo.reporting.page import drawn
 from bnzoo.reporting.series import RunRows, VariantRuns
 from bnzoo.reporting.style import looks
 
@@ -32,8 +32,8 @@ def test_a_run_that_stopped_early_counts_as_long_as_it_went():
 def test_diverged_runs_are_left_out_of_the_mean_and_end_before_the_first_bad_number():
     variant = VariantRuns("none", [run([1.0]), run([5.0, 6.0, math.nan, 1.0], 1, "diverged")])
     assert variant.mean("loss").values.tolist() == [1.0]
-    (diverged,) = variant.diverged()
-    assert diverged.line("loss").values.tolist() == [5.0, 6.0]
+    (diverged,) = variant.diverged
+    assert diverged.values("loss").tolist() == [5.0, 6.0]
 
 
 def test_a_column_that_was_not_measured_is_an_empty_line():
@@ -42,9 +42,37 @@ def test_a_column_that_was_not_measured_is_an_empty_line():
 
 @pytest.mark.parametrize("names", [(), ("a",), ("a", "b"), ("a", "b", "c")])
 def test_a_path_needs_two_weights_and_takes_the_first_two(names):
-    rows = [{"epoch": 1, "loss": 2.0} | {name: float(ord(name)) for name in names}]
-    path = run([2.0], path=rows).weight_path()
-    assert path is None if len(names) < 2 else path.points.tolist() == [[97.0, 98.0, 2.0]]
+    rows = [{"epoch": 1, "loss": 2.0} | {name: float(ord(name)) for name in names}] * 2
+    found = run([2.0, 2.0], path=rows).weight_trajectory()
+    if len(names) < 2:
+        assert found is None
+    else:
+        assert (found[0], found[1].tolist()) == (["a", "b"], [[97.0, 98.0, 2.0]] * 2)
+
+
+def test_one_epoch_is_no_path():
+    rows = [{"epoch": 1, "loss": 2.0, "a": 1.0, "b": 2.0}]
+    assert run([2.0], path=rows).weight_trajectory() is None
+
+
+def test_after_one_epoch_each_variant_has_a_row_with_its_name_and_its_seeds():
+    variants = [VariantRuns(name, [run([1.0]), run([2.0], 1)]) for name in ("baseline", "after")]
+    (axes,) = drawn(draw_curves, variants, "loss", "Loss").axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["baseline", "after"]
+    assert [line.get_xdata().tolist() for line in axes.lines if len(line.get_xdata()) == 2] == [
+        [1.0, 2.0]
+    ] * 2
+    assert [text.get_text() for text in axes.texts] == ["1.5", "1.5"]
+
+
+@pytest.mark.parametrize("low", [0.0011, 0.0009, 0.03, 0.049, 1e-9])
+@pytest.mark.parametrize("start", [1.0, 1.9, 2.1, 4.9, 6.0])
+def test_a_log_axis_has_more_than_one_tick(start, low):
+    variants = [VariantRuns("a", [run([start, start * low])])]
+    (axes,) = drawn(draw_curves, variants, "loss", "Loss").axes
+    bottom, top = axes.get_ylim()
+    assert axes.get_yscale() == "log"
+    assert sum(bottom <= tick <= top for tick in axes.get_yticks()) >= 3
 
 
 def test_a_diverged_run_does_not_flatten_the_others():
@@ -84,7 +112,7 @@ def test_numbers_become_words():
     assert formatting.interval(-0.06, -0.04, "accuracy", 2) == lower
     assert formatting.reached({"n": 0, "mean": None}, 3) == "not reached"
     assert formatting.reached({"n": 2, "mean": 4.0}, 3) == "4 (2 of 3 seeds)"
-    assert [formatting.duration(seconds) for seconds in (42, 200, 7500)] == [
-        "42 s", "3 min 20 s", "2 h 5 min"
+    assert [formatting.duration(seconds) for seconds in (0.25, 42.4, 59.7, 200, 7500)] == [
+        "0.2 s", "42 s", "1 min 0 s", "3 min 20 s", "2 h 5 min"
     ]  # fmt: skip
     assert formatting.listed(np.arange(3)) == "0, 1 and 2"

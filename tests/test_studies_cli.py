@@ -42,6 +42,14 @@ def test_compare_estimates_shows_each_run_and_ends_with_the_verdict(
     folder = runs.StudyFolder(tmp_path / "runs" / "small")  # the default: the config's name
     summary = folder.summary()
     assert summary["verdict"] in lines
+    ending = lines[lines.index(summary["verdict"]) :]
+    assert ending[1].split(maxsplit=2)[:2] == ["best", "run"]
+    assert re.search(
+        r"(\w+) seed 0: \1 has the highest mean test accuracy, and of its runs seed 0 the best "
+        r"validation accuracy$",
+        ending[1],
+    )
+    assert ending[2].startswith("  report ")
     assert summary["name"] == "small"
     assert summary["command"] == (
         f"bnzoo compare {config_file} --out runs/small --set train.epochs=1"

@@ -11,7 +11,6 @@ from bnzoo.errors import InputError
 from bnzoo.serving import export_source
 from bnzoo.studies import compare
 from bnzoo.studies import study as study_module
-from bnzoo.studies.estimate import Pace, duration
 from bnzoo.training import train
 
 TREE = {
@@ -44,7 +43,7 @@ def study(out, *pairs, **arguments):
 @pytest.fixture
 def unmeasured(monkeypatch):
     """Leave the estimate out: measuring takes as long as these runs themselves."""
-    monkeypatch.setattr(study_module, "measure_pace", lambda config: Pace(start=1, epoch=1))
+    monkeypatch.setattr(study_module, "measure_seconds", lambda config: (1.0, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -308,11 +307,3 @@ def test_starting_afresh_keeps_the_callers_precision():
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
     finally:
         keras.config.set_dtype_policy("float32")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [(0.25, "0.2 s"), (42.4, "42 s"), (100, "2 min"), (5000, "83 min"), (12_000, "3 h 20 min")],
-)
-def test_times_are_said_in_words(seconds, expected):
-    assert duration(seconds) == expected

@@ -63,8 +63,12 @@ def compare(
 
 
 def _report(summary: dict, out: Path) -> None:
+    from bnzoo.reporting.report import best_run_sentence
     from bnzoo.runs import StudyFolder
 
-    print(summary["verdict"])
+    for variant in summary["variants"].values():
+        print(variant["verdict"])
+    if best := best_run_sentence(summary):
+        print(f"  best run       {best}")
     print(f"  report         {StudyFolder(out).report_file}")
     print(f"  next           bnzoo export {out} --out served/{out.name}")

@@ -2,14 +2,19 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from bnzoo.reporting.series import Line, VariantRuns
+from bnzoo.reporting import formatting
+from bnzoo.reporting.page import Picture, drawn, save, svg_text
+from bnzoo.reporting.series import VariantRuns
 from bnzoo.reporting.style import INK, Look, looks, shortened
 
 WIDTH, HEIGHT, LEGEND_ROW = 4.5, 3.0, 0.22  # inches; at 9 points legible on a phone too
@@ -17,6 +22,22 @@ LEGEND_CHARACTERS = 60
 DIVERGED = "diverged after this"
 LOG_RATIO = 20  # a loss that falls further than this shows its end only on a log scale
 DIVERGED_ROOM = 10  # diverged runs may stretch the loss up to this times what the others need
+
+
+def curve_pictures(folder: Path, variants: Sequence[VariantRuns], summary: dict) -> list[Picture]:
+    """Draw accuracy and training loss over epochs, and write both as PNG."""
+    column, title = _accuracy(variants, summary)
+    drawings = {
+        "accuracy": (column, title),
+        "loss": ("loss", "Training loss of each epoch"),
+    }
+    pictures = []
+    for name, (shown, heading) in drawings.items():
+        figure = drawn(draw_curves, variants, shown, heading)
+        save(figure, folder, name)
+        description = _description(variants, shown, heading)
+        pictures.append(Picture(svg_text(figure, name), description, _caption(variants, shown)))
+    return pictures
 
 
 def draw_curves(variants: Sequence[VariantRuns], column: str, title: str) -> Figure:
@@ -28,7 +49,20 @@ def draw_curves(variants: Sequence[VariantRuns], column: str, title: str) -> Fig
         title: what stands above the axes.
     """
     styles = looks([variant.name for variant in variants])
-    entries = _legend_entries(variants, styles)
+    draw = _draw_single_epoch if _num_epochs(variants, column) == 1 else _draw_epochs
+    figure = draw(variants, column, styles)
+    figure.suptitle(title, x=0.02, ha="left", parse_math=False)
+    return figure
+
+
+def _num_epochs(variants: Sequence[VariantRuns], column: str) -> int:
+    return max((len(run.values(column)) for item in variants for run in item.runs), default=0)
+
+
+def _draw_epochs(variants: Sequence[VariantRuns], column: str, styles: dict[str, Look]) -> Figure:
+    entries = [(shortened(name), _legend_line(look)) for name, look in styles.items()]
+    if any(variant.diverged for variant in variants):
+        entries.append((DIVERGED, Line2D([], [], color=INK, marker="x", ms=7, mew=2, lw=0)))
     columns = max(1, LEGEND_CHARACTERS // (max(len(name) for name, _ in entries) + 8))
     rows = math.ceil(len(entries) / columns)
     figure = Figure((WIDTH, HEIGHT + LEGEND_ROW * rows), layout="constrained")
@@ -36,10 +70,11 @@ def draw_curves(variants: Sequence[VariantRuns], column: str, title: str) -> Fig
     _set_scale(axes, variants, column)
     for variant in variants:
         _draw_variant(axes, variant, column, styles[variant.name])
-    axes.set_title(title, loc="left", pad=9, parse_math=False)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(7, steps=(1, 2, 5, 10), integer=True, min_n_ticks=1))
-    axes.set_xlim(*_epochs_shown(variants))
+    last = _num_epochs(variants, column)
+    room = max(0.5, 0.03 * last)  # less than 1 for all but long runs: no run has an epoch 0
+    axes.set_xlim(1 - min(room, 0.9), last + room)
     axes.grid(True, axis="y")
     add_legend(figure, entries, columns)
     return figure
@@ -47,32 +82,45 @@ def draw_curves(variants: Sequence[VariantRuns], column: str, title: str) -> Fig
 
 def _draw_variant(axes: Axes, variant: VariantRuns, column: str, look: Look) -> None:
     line = variant.mean(column)
-    if line.epochs.size:
+    count = len(line.epochs)
+    if count:
+        every = max(1, round(count / 8))  # about eight markers, the last point among them
         axes.fill_between(line.epochs, line.low, line.high, color=look.color, alpha=0.18, lw=0)
-        axes.plot(line.epochs, line.values, **_stroke(look, line.epochs.size), lw=1.6)
-    for run in variant.diverged():
-        _draw_diverged(axes, run.line(column), look)
+        (drawn_line,) = axes.plot(line.epochs, line.values, **_stroke(look))
+        drawn_line.set_markevery(((count - 1) % every, every))
+    for run in variant.diverged:
+        values = run.values(column)
+        if len(values):
+            axes.plot(range(1, len(values) + 1), values, color=look.color, ls=look.dashes, lw=0.9)
+            # A cross at the last point, at the edge if that lies beyond it.
+            end = len(values), np.clip(values[-1], *axes.get_ylim())
+            axes.plot(*end, "x", color=look.color, ms=8, mew=2, clip_on=False, zorder=5)
 
 
-def _stroke(look: Look, num_points: int) -> dict:
-    every = max(1, round(num_points / 8))  # about eight markers, the last point among them
-    return {
-        "color": look.color,
-        "linestyle": look.dashes,
-        "marker": look.marker,
-        "markersize": 4,
-        "markevery": ((num_points - 1) % every, every),
-    }
-
-
-def _draw_diverged(axes: Axes, line: Line, look: Look) -> None:
-    """Draw a run as far as it went, and a cross at its last point, at the edge if beyond it."""
-    if not line.epochs.size:
-        return
-    axes.plot(line.epochs, line.values, color=look.color, linestyle=look.dashes, lw=0.9)
-    low, high = axes.get_ylim()
-    end = np.clip(line.values[-1], low, high)
-    axes.plot(line.epochs[-1:], [end], "x", color=look.color, ms=8, mew=2, clip_on=False, zorder=5)
+def _draw_single_epoch(
+    variants: Sequence[VariantRuns], column: str, styles: dict[str, Look]
+) -> Figure:
+    """Draw a row per variant, for one epoch has no curve: its seeds small, their mean large."""
+    figure = Figure((WIDTH, 0.9 + 0.4 * len(variants)), layout="constrained")
+    axes = figure.add_subplot()
+    for row, variant in enumerate(variants):
+        color, _, marker = styles[variant.name]
+        for runs, kind in ((variant.completed, marker), (variant.diverged, "x")):
+            seeds = np.concatenate([run.values(column) for run in runs] or [[]])
+            axes.plot(seeds, [row] * len(seeds), kind, color=color, ms=4, alpha=0.5)
+        for mean in variant.mean(column).values:
+            axes.plot(mean, row, marker, color=color, ms=8)
+            axes.annotate(
+                _value(mean, column), (mean, row), (0, 7), textcoords="offset points", ha="center"
+            )
+    axes.set_yticks(range(len(variants)), [shortened(name) for name in styles], parse_math=False)
+    axes.set_ylim(len(variants) - 0.5, -0.7)
+    axes.margins(x=0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    if column.endswith("accuracy"):
+        axes.xaxis.set_major_formatter(percent_ticks())
+    axes.grid(True, axis="x")
+    return figure
 
 
 def _set_scale(axes: Axes, variants: Sequence[VariantRuns], column: str) -> None:
@@ -83,50 +131,51 @@ def _set_scale(axes: Axes, variants: Sequence[VariantRuns], column: str) -> None
     if column.endswith("accuracy"):
         room = 0.06 * max(high - low, 0.01)
         axes.set_ylim(low - room, min(high + room, 1 + room / 3))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+        axes.yaxis.set_major_formatter(percent_ticks())
     elif low > 0 and high / low > LOG_RATIO:
         axes.set_yscale("log")
-        subs = (1, 2, 5) if high / low < 1000 else (1,)
         axes.set_ylim(low / 1.25, high * 1.25)
-        axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        set_log_ticks(axes.yaxis, high / low)
     else:
         room = 0.06 * max(high - low, 1e-6)
         axes.set_ylim(low - room, high + room)
 
 
-def _epochs_shown(variants: Sequence[VariantRuns]) -> tuple[float, float]:
-    last = max((len(run.rows) for item in variants for run in item.runs), default=1)
-    room = max(0.5, 0.03 * last)  # less than 1 for all but long runs: no run has an epoch 0
-    return 1 - min(room, 0.9), last + room
+def percent_ticks() -> FuncFormatter:
+    """Return the labels of an axis of shares."""
+    return FuncFormatter(lambda value, _: f"{100 * value:.4g} %")
+
+
+def set_log_ticks(axis: Axis, ratio: float) -> None:
+    """Label a log axis with plain numbers, so that it has at least three of them.
+
+    Args:
+        axis: of the log scale.
+        ratio: the largest value on it over the smallest.
+    """
+    subs = (1, 2, 5) if ratio < 1000 else (1,)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=8))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _values_to_show(variants: Sequence[VariantRuns], column: str) -> np.ndarray:
     """Collect what the scale must hold: a last loss of 1e30 is not to flatten the others."""
-    runs = [(run.has_diverged, run.line(column).values) for item in variants for run in item.runs]
-    completed = [values for has_diverged, values in runs if not has_diverged and values.size]
-    diverged = [values for has_diverged, values in runs if has_diverged and values.size]
-    if not completed:
-        return np.concatenate(diverged) if diverged else np.array([])
-    needed = np.concatenate(completed)
-    if column.endswith("accuracy"):
-        return needed
-    others = np.concatenate([*diverged, needed[:0]])
+    needed, others = (
+        np.concatenate([run.values(column) for item in variants for run in runs(item)] or [[]])
+        for runs in (lambda item: item.completed, lambda item: item.diverged)
+    )
+    if not needed.size or column.endswith("accuracy"):
+        return needed if needed.size else others
     return np.concatenate([needed, others[others <= DIVERGED_ROOM * needed.max()]])
 
 
-def _legend_entries(variants, styles: dict[str, Look]) -> list[tuple[str, Line2D]]:
-    entries = [
-        (
-            shortened(name),
-            Line2D([], [], color=look.color, ls=look.dashes, marker=look.marker, ms=4, lw=1.6),
-        )
-        for name, look in styles.items()
-    ]
-    if any(variant.diverged() for variant in variants):
-        entries.append((DIVERGED, Line2D([], [], color=INK, marker="x", ms=7, mew=2, lw=0)))
-    return entries
+def _stroke(look: Look) -> dict[str, Any]:
+    return {"color": look.color, "ls": look.dashes, "marker": look.marker, "ms": 4, "lw": 1.6}
+
+
+def _legend_line(look: Look) -> Line2D:
+    return Line2D([], [], **_stroke(look))
 
 
 def add_legend(figure: Figure, entries: list[tuple[str, Line2D]], columns: int) -> None:
@@ -143,3 +192,40 @@ def add_legend(figure: Figure, entries: list[tuple[str, Line2D]], columns: int) 
     for text, (name, _) in zip(legend.get_texts(), entries, strict=True):
         text.set_parse_math(False)
         text.set_text(name)
+
+
+def _accuracy(variants: Sequence[VariantRuns], summary: dict[str, Any]) -> tuple[str, str]:
+    """Choose what was measured after each epoch besides the loss, and say on which examples."""
+    if not _num_epochs(variants, "val_accuracy"):
+        return "accuracy", "Training accuracy of each epoch"
+    if summary["config"]["data"]["validation"] == "test":
+        return "val_accuracy", "Test accuracy after each epoch (published protocol)"
+    return "val_accuracy", "Validation accuracy after each epoch"
+
+
+def _value(value: float, column: str) -> str:
+    return formatting.percent(value) if column.endswith("accuracy") else f"{value:.4g}"
+
+
+def _description(variants: Sequence[VariantRuns], column: str, title: str) -> str:
+    """Put a figure into words, for who cannot see it."""
+    lines = {variant.name: variant.mean(column).values for variant in variants}
+    ends = [
+        f"{name} ends at {_value(values[-1], column)} in epoch {len(values)}"
+        for name, values in lines.items()
+        if len(values)
+    ]
+    return f"{title}. {'; '.join(ends) or 'No run completed'}."
+
+
+def _caption(variants: Sequence[VariantRuns], column: str) -> str:
+    runs = max(len(variant.completed) for variant in variants)
+    if not runs:
+        return "No run completed: each line is a run that diverged."
+    if _num_epochs(variants, column) == 1:
+        return "After the only epoch. Large: mean over the seeds. Small: each seed."
+    if runs == 1:
+        return "One run per variant: there is no band, and a line is a single seed."
+    lengths = {len(run.values(column)) for variant in variants for run in variant.completed}
+    uneven = " Some runs stopped early: each counts as long as it went." if len(lengths) > 1 else ""
+    return f"Line: mean over the seeds. Band: from the lowest to the highest seed.{uneven}"

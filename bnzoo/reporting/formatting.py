@@ -131,13 +131,14 @@ def divergence(where: dict[str, Any]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a time in the units of everyday: `42 s`, `3 min 20 s`, `2 h 5 min`."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+    """Write a time in the units of everyday: `0.2 s`, `42 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def listed(names: Sequence[Any]) -> str:

@@ -4,14 +4,17 @@ from pathlib import Path
 from typing import Any
 
 from bnzoo.files import write_atomically
-from bnzoo.reporting.page import as_yaml, facts, render
+from bnzoo.reporting import formatting
+from bnzoo.reporting.curves import curve_pictures
+from bnzoo.reporting.page import as_yaml, metadata, render
 from bnzoo.reporting.series import read_variants
-from bnzoo.reporting.study_figures import curve_pictures, path_pictures
-from bnzoo.reporting.table import diverged_sentences, missing_sentence, table_rows, target_text
-from bnzoo.runs import StudyFolder
+from bnzoo.reporting.weight_trajectories import trajectory_pictures
+from bnzoo.runs import StudyFolder, best_run
+
+Summary = dict[str, Any]
 
 
-def write_study_report(folder: Path, summary: dict[str, Any]) -> None:
+def write_study_report(folder: Path, summary: Summary) -> None:
     """Write `report.html` and `figures/*.png` of a study; equal input gives equal files.
 
     Args:
@@ -20,25 +23,106 @@ def write_study_report(folder: Path, summary: dict[str, Any]) -> None:
     """
     study = StudyFolder(folder)
     variants = read_variants(study.path, summary)
-    has_rows = any(run.line("loss").epochs.size for item in variants for run in item.runs)
+    has_rows = any(len(run.values("loss")) for item in variants for run in item.runs)
     page = render(
         "study.html.j2",
         summary=summary,
-        verdicts=_verdicts(summary),
-        missing=missing_sentence(summary),
+        missing=_missing(summary),
         curves=curve_pictures(study.figures, variants, summary) if has_rows else [],
-        paths=path_pictures(study.figures, variants),
-        rows=table_rows(summary),
-        target=target_text(summary),
-        diverged=diverged_sentences(summary),
-        facts=facts(summary, variants),
+        trajectories=trajectory_pictures(study.figures, variants),
+        rows=[_row(name, variant) for name, variant in summary["variants"].items()],
+        target=_target(summary),
+        best=best_run_sentence(summary),
+        diverged=_diverged(summary),
+        metadata=metadata(summary, variants),
         overrides={name: as_yaml(item["overrides"]) for name, item in summary["variants"].items()},
         config=as_yaml(summary["config"]),
-    )  # fmt: skip
+    )
     write_atomically(study.report_file, page)
 
 
-def _verdicts(summary: dict[str, Any]) -> list[str]:
-    """Return the verdicts on single variants that the study's own sentence does not contain."""
-    found = (variant["verdict"] for variant in summary["variants"].values())
-    return [text for text in found if text and text not in (summary["verdict"] or "")]
+def best_run_sentence(summary: Summary) -> str:
+    """Say which run stands for a study and how it was chosen; empty where there is none.
+
+    Returns:
+        For example `"after seed 1: after has the highest mean test accuracy, and of its runs seed 1
+        the best validation accuracy"`.
+    """
+    best = best_run(summary) if summary["status"] == "completed" else None
+    if not best:
+        return ""
+    variant, run = best
+    is_steady = not summary["variants"][variant]["diverged"]
+    has_others = any(one["diverged"] for one in summary["variants"].values())
+    never = " of the variants that never diverged" if is_steady and has_others else ""
+    metric = formatting.metric(run["selection_metric"])
+    return (
+        f"{formatting.run_name(variant, run['seed'])}: {variant} has the highest mean test accuracy"
+        f"{never}, and of its runs seed {run['seed']} the best {metric}"
+    )
+
+
+def _target(summary: Summary) -> str:
+    """Return the accuracy that counts as reached, say `94.63 %`; a dash where there is none."""
+    times = summary["variants"][summary["baseline"]]["epochs_to_baseline_best"]
+    return formatting.percent(times["target"])
+
+
+def _diverged(summary: Summary) -> list[str]:
+    """Name each run that diverged, and where."""
+    return [
+        f"{name}: {formatting.divergence(run['diverged'])} at step "
+        f"{run['diverged']['step']:,} (epoch {run['diverged']['epoch']})."
+        for name, run in _runs(summary, "diverged").items()
+    ]
+
+
+def _missing(summary: Summary) -> str:
+    """Say which runs an interrupted study lacks; empty when it lacks none."""
+    names = list(_runs(summary, "missing"))
+    if not names:
+        return ""
+    total = sum(len(variant["runs"]) for variant in summary["variants"].values())
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return f"{len(names)} of {total} runs are missing: {', '.join(names[:8])}{more}."
+
+
+def _runs(summary: Summary, status: str) -> dict[str, dict[str, Any]]:
+    return {
+        formatting.run_name(name, run["seed"]): run
+        for name, variant in summary["variants"].items()
+        for run in variant["runs"]
+        if run["status"] == status
+    }
+
+
+def _row(name: str, variant: dict[str, Any]) -> dict[str, Any]:
+    runs = variant["runs"]
+    completed = sum(run["status"] == "completed" for run in runs)
+    steps = variant["steps_to_baseline_best"]
+    return {
+        "name": name,
+        "accuracy": formatting.percent_spread(variant["test_accuracy"]),
+        "seeds": {f"seed {run['seed']}": _seed_value(run) for run in runs},
+        "difference": _difference(variant["difference"]),
+        "epochs": formatting.reached(variant["epochs_to_baseline_best"], completed),
+        "steps": f"{steps['mean']:,.0f} steps" if steps["n"] else "",
+        "test_loss": formatting.spread(variant["test_loss"]),
+        "first_loss": formatting.spread(variant["first_epoch_loss"]),
+        "seconds": formatting.spread(variant["seconds_per_epoch"], 2),
+    }
+
+
+def _seed_value(run: dict[str, Any]) -> str:
+    if run["status"] == "completed":
+        return formatting.percent(run["test_accuracy"])
+    return run["status"]
+
+
+def _difference(found: dict[str, Any] | None) -> str:
+    if not found or found["mean"] is None:
+        return formatting.NOTHING
+    gain = formatting.change(found["mean"], "accuracy", 2).removesuffix(" points")
+    if not found["interval"]:
+        return f"{gain} (one seed)"
+    return f"{gain} {formatting.interval(*found['interval'], 'accuracy', 2)}"

@@ -1,10 +1,9 @@
-"""What a study's run folders hold, as the lines that its figures draw."""
+"""What the run folders of a study or a sweep hold, as the lines that figures draw."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,8 +13,7 @@ from bnzoo.runs import RunFolder
 Row = dict[str, float | None]
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """Values over epochs, counted from 1; `low` and `high` bound the seeds behind each value."""
 
     epochs: np.ndarray
@@ -25,24 +23,12 @@ class Line:
 
 
 @dataclass(frozen=True)
-class WeightPath:
-    """One point per epoch: the values of two single weights, and the loss of that epoch.
-
-    names: the headings of `weights_path.csv`, say `conv_3/kernel[1,0,4,3]`.
-    points: float64 array of shape (epochs, 3): first weight, second weight, loss.
-    """
-
-    names: tuple[str, str]
-    points: np.ndarray
-
-
-@dataclass(frozen=True)
 class RunRows:
     """One run that has ended: its summary, its history, and its followed weights."""
 
     summary: dict[str, Any]
     rows: list[Row]
-    path_rows: list[Row]
+    weight_rows: list[Row]
 
     @property
     def seed(self) -> int:
@@ -54,21 +40,21 @@ class RunRows:
         """Whether the run ended as `diverged`."""
         return self.summary["status"] == "diverged"
 
-    def line(self, column: str) -> Line:
+    def values(self, column: str) -> np.ndarray:
         """Return one column of the history, up to the first epoch that is no finite number."""
-        rows = _finite_start(self.rows, (column,))
-        values = np.array([row[column] for row in rows], float)
-        return Line(np.array([row["epoch"] for row in rows], int), values, values, values)
+        return _finite_start(self.rows, [column])[:, 0]
 
-    def weight_path(self) -> WeightPath | None:
-        """Return the path over the first two followed weights, or None where there is none."""
-        names = [name for name in (self.path_rows or [{}])[0] if name not in ("epoch", "loss")]
-        if len(names) < 2:
-            return None
-        columns = (*names[:2], "loss")
-        rows = _finite_start(self.path_rows, columns)
-        points = np.array([[row[column] for column in columns] for row in rows], float)
-        return WeightPath((names[0], names[1]), points) if rows else None
+    def weight_trajectory(self) -> tuple[list[str], np.ndarray] | None:
+        """Return the path over the first two followed weights, or None where there is none.
+
+        Returns:
+            The headings of the two in `weights_path.csv`, say `conv_3/kernel[1,0,4,3]`, and a
+            float64 array of shape (epochs, 3): first weight, second weight, loss.
+        """
+        columns = list(self.weight_rows[0]) if self.weight_rows else []
+        names = [name for name in columns if name not in ("epoch", "loss")][:2]
+        points = _finite_start(self.weight_rows, [*names, "loss"])
+        return (names, points) if len(names) == 2 and len(points) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -78,26 +64,31 @@ class VariantRuns:
     name: str
     runs: list[RunRows]
 
+    @property
+    def completed(self) -> list[RunRows]:
+        """The runs that did not diverge."""
+        return [run for run in self.runs if not run.has_diverged]
+
+    @property
+    def diverged(self) -> list[RunRows]:
+        """The runs that diverged."""
+        return [run for run in self.runs if run.has_diverged]
+
     def mean(self, column: str) -> Line:
         """Return the mean over the completed runs, between the lowest and the highest of them.
 
         A run that stopped early counts as long as it went; diverged runs are lines of their own.
         """
-        lines = [run.line(column) for run in self.runs if not run.has_diverged]
-        epochs = sorted({int(epoch) for line in lines for epoch in line.epochs})
-        found = [np.concatenate([line.values[line.epochs == e] for line in lines]) for e in epochs]
-        parts = [np.array([part(values) for values in found]) for part in (np.mean, np.min, np.max)]
-        return Line(np.array(epochs, int), *parts)
-
-    def diverged(self) -> list[RunRows]:
-        """Return the runs that diverged."""
-        return [run for run in self.runs if run.has_diverged]
-
-    def first_path(self) -> tuple[RunRows, WeightPath] | None:
-        """Return the first completed run whose weights were followed, else a diverged one's."""
-        completed_first = sorted(self.runs, key=lambda run: run.has_diverged)
-        paths = ((run, run.weight_path()) for run in completed_first)
-        return next(((run, path) for run, path in paths if path), None)
+        runs = [run.values(column) for run in self.completed]
+        longest = max(map(len, runs), default=0)
+        by_epoch = [
+            np.array([values[epoch] for values in runs if epoch < len(values)])
+            for epoch in range(longest)
+        ]
+        parts = [
+            np.array([part(seeds) for seeds in by_epoch]) for part in (np.mean, np.min, np.max)
+        ]
+        return Line(np.arange(1, longest + 1), *parts)
 
 
 def read_variants(folder: Path, summary: dict[str, Any]) -> list[VariantRuns]:
@@ -109,26 +100,15 @@ def read_variants(folder: Path, summary: dict[str, Any]) -> list[VariantRuns]:
 
 def read_runs(folder: Path, name: str, runs: Sequence[dict[str, Any]]) -> VariantRuns:
     """Read the run folders of one line of a figure; missing runs are left out."""
-    return VariantRuns(name, [_read_run(folder, run) for run in runs if _has_ended(run)])
+    ended = [(run, RunFolder(folder / run["folder"])) for run in runs if run["status"] != "missing"]
+    return VariantRuns(
+        name,
+        [RunRows(run, found.history(), read_rows(found.weights_path_file)) for run, found in ended],
+    )
 
 
-def _has_ended(run: dict[str, Any]) -> bool:
-    return run["status"] != "missing"
-
-
-def _read_run(folder: Path, run: dict[str, Any]) -> RunRows:
-    found = RunFolder(folder / run["folder"])
-    return RunRows(run, found.history(), read_rows(found.weights_path_file))
-
-
-def _finite_start(rows: Sequence[Row], columns: Sequence[str]) -> list[Row]:
-    start = []
-    for row in rows:
-        if not all(_is_finite(row.get(column)) for column in columns):
-            break
-        start.append(row)
-    return start
-
-
-def _is_finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
+def _finite_start(rows: Sequence[Row], columns: Sequence[str]) -> np.ndarray:
+    """Return columns of the rows before the first that lacks one of them, one row per epoch."""
+    values = np.array([[row.get(column) for column in columns] for row in rows], float)
+    values = values.reshape(len(rows), len(columns))  # None is NaN by now
+    return values[np.logical_and.accumulate(np.isfinite(values).all(axis=1))]

@@ -1,4 +1,4 @@
-"""How figures look: colours that a colour-blind reader tells apart, and never colour alone."""
+"""How figures look: colors that a color-blind reader tells apart, and never color alone."""
 
 from itertools import cycle, islice
 from typing import Any, NamedTuple
@@ -19,6 +19,8 @@ MATPLOTLIB_SETTINGS = {
     "font.size": 9,
     "text.color": INK,
     "text.parse_math": False,  # a variant may be called a$b$c
+    "figure.titlesize": 9.5,
+    "figure.titleweight": "bold",
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
     "axes.labelcolor": INK,
@@ -39,7 +41,7 @@ MATPLOTLIB_SETTINGS = {
 
 
 class Look(NamedTuple):
-    """How one variant is drawn in every figure: colour, dashes and marker all differ."""
+    """How one variant is drawn in every figure: color, dashes and marker all differ."""
 
     color: str
     dashes: Any

@@ -5,12 +5,11 @@ from typing import Any
 
 from bnzoo.files import write_atomically
 from bnzoo.reporting import formatting
+from bnzoo.reporting.curves import curve_pictures
 from bnzoo.reporting.heat_map import draw_heat_map
-from bnzoo.reporting.images import drawn, svg_text
-from bnzoo.reporting.page import as_yaml, facts, render
+from bnzoo.reporting.page import Picture, as_yaml, drawn, metadata, render, save, svg_text
 from bnzoo.reporting.rate_curves import draw_rate_curves
 from bnzoo.reporting.series import VariantRuns, read_runs
-from bnzoo.reporting.study_figures import Picture, curve_pictures, save
 from bnzoo.reporting.sweep_grid import Grid, read_grid
 from bnzoo.runs import SweepFolder
 
@@ -37,7 +36,7 @@ def write_sweep_report(folder: Path, summary: dict[str, Any]) -> None:
         paths=list(dict.fromkeys(path for one in summary["trials"] for path in one["values"])),
         trials=[_trial_row(summary, trial) for trial in summary["trials"]],
         metric=formatting.metric(summary["objective"]["name"]),
-        facts=facts(summary, runs),
+        metadata=metadata(summary, runs),
         config=as_yaml(summary["config"]),
     )
     write_atomically(sweep.report_file, page)

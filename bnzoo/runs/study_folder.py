@@ -1,6 +1,7 @@
 """The folder of a study: the only file that knows what lies where in it."""
 
 from pathlib import Path
+from typing import Any
 
 from bnzoo.errors import InputError
 from bnzoo.runs.folder import Folder
@@ -31,29 +32,38 @@ class StudyFolder(Folder):
         return super()._holds_something() or any(self.runs.glob("*/seed-*/config.yaml"))
 
     def best_run(self) -> RunFolder:
-        """Return the run to use of a completed study.
-
-        The variant is the one with the best mean test accuracy among those that never diverged
-        (among all that have one, if all diverged once). Of its runs it is the one whose best
-        epoch was best by the metric that selects epochs: validation accuracy where there is any.
-        The test set has no say in which run it is, unless it is the validation set.
+        """Return the run to use of a completed study, as `best_run` chooses it.
 
         Raises:
             InputError: the study is not completed, or each of its runs diverged.
         """
-        summary = self.completed_summary()
-        found = {
-            name: variant
-            for name, variant in summary["variants"].items()
-            if variant["test_accuracy"]["n"]
-        }
-        steady = {name: variant for name, variant in found.items() if not variant["diverged"]}
-        if not found:
+        best = best_run(self.completed_summary())
+        if best is None:
             raise InputError(
                 f"{self.path}: expected a run with usable weights, and every run diverged. "
                 "Lower train.optimizer.learning_rate."
             )
-        best = max((steady or found).values(), key=lambda one: one["test_accuracy"]["mean"])
-        completed = [run for run in best["runs"] if run["status"] == "completed"]
-        metric = completed[0]["selection_metric"]
-        return RunFolder(self.path / max(completed, key=lambda run: run["best"][metric])["folder"])
+        return RunFolder(self.path / best[1]["folder"])
+
+
+def best_run(summary: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """Choose the run to use of a study.
+
+    The variant is the one with the best mean test accuracy among those that never diverged
+    (among all that have one, if all diverged once). Of its runs it is the one whose best epoch was
+    best by the metric that selects epochs: validation accuracy where there is any. The test set
+    has no say in which run it is, unless it is the validation set.
+
+    Args:
+        summary: the content of the study's `summary.json`.
+
+    Returns:
+        The variant's name and the run's entry in the summary; None where every run diverged.
+    """
+    found = {name: one for name, one in summary["variants"].items() if one["test_accuracy"]["n"]}
+    steady = {name: one for name, one in found.items() if not one["diverged"]} or found
+    if not found:
+        return None
+    name = max(steady, key=lambda name: steady[name]["test_accuracy"]["mean"])
+    completed = [run for run in found[name]["runs"] if run["status"] == "completed"]
+    return name, max(completed, key=lambda run: run["best"][run["selection_metric"]])

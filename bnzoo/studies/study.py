@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -10,13 +10,18 @@ from bnzoo.config import Config, variant_configs
 from bnzoo.errors import InputError
 from bnzoo.reporting import formatting
 from bnzoo.runs import RunFolder, StudyFolder
-from bnzoo.studies.estimate import Pace, duration, measure_pace
+from bnzoo.studies.estimate import measure_seconds
 from bnzoo.studies.summary import summarize
 from bnzoo.training import start_afresh, train
 
+Announce = Callable[[str], None]
 
-def _say_nothing(line: str) -> None:
-    pass
+
+class _Run(NamedTuple):
+    variant: str
+    seed: int
+    config: Config
+    folder: RunFolder
 
 
 def _write_report(path: Path, summary: dict[str, Any]) -> None:
@@ -30,7 +35,7 @@ def compare(
     out: str | Path,
     resume: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    announce: Callable[[str], None] = _say_nothing,
+    announce: Announce = lambda line: None,
     begin_run: Callable[[int, int, str], None] = lambda position, total, label: None,
     name: str | None = None,
     command: str = "",
@@ -68,89 +73,81 @@ def compare(
             "for example, compare: {baseline: {model.placement: none}, variants: {before: "
             "{model.placement: before}}, seeds: [0, 1, 2]}."
         )
-    config = config.study()
-    study = _Study(config, StudyFolder(out), announce)
-    study.open(resume)
+    config, folder = config.study(), StudyFolder(out)
+    runs = [
+        _Run(variant, seed, resolved, folder.run(variant, seed))
+        for seed in config.compare.seeds
+        for variant, resolved in variant_configs(config, seed).items()
+    ]
+    _open(folder, config, runs, resume)
 
     def record(status: str) -> dict[str, Any]:
-        called = name or study.folder.path.name
-        study.folder.write_summary(summarize(study.folder, config, status, called, command))
-        return study.folder.summary()
+        called = name or folder.path.name
+        folder.write_summary(summarize(folder, config, status, called, command))
+        return folder.summary()
 
-    with study.folder.held():
+    with folder.held():
         try:
-            study.run(callbacks, begin_run)
+            _announce_time([run for run in runs if not run.folder.has_ended()], len(runs), announce)
+            folder.claim(config)
+            _train_all(runs, callbacks, announce, begin_run)
         except BaseException:  # whatever stops a study, what it has found so far is kept
-            if study.folder.config_file.exists():
+            if folder.config_file.exists():
                 record("interrupted")
             raise
         summary = record("completed")
-        write_report(study.folder.path, summary)
+        write_report(folder.path, summary)
     return summary
 
 
-class _Study:
-    """The runs of a study in order, with their configurations and folders."""
+def _open(folder: StudyFolder, config: Config, runs: list[_Run], resume: bool) -> None:
+    """Check the study's folder, and those of its runs before any of them is touched."""
+    if not resume:
+        folder.start(config)
+        return
+    folder.resume(config)
+    for run in runs:
+        if run.folder.config_file.exists():
+            run.folder.resume(run.config)
 
-    def __init__(self, config: Config, folder: StudyFolder, announce: Callable[[str], None]):
-        self.config, self.folder, self.announce = config, folder, announce
-        self.runs: list[tuple[str, int, Config, RunFolder]] = [
-            (variant, seed, resolved, folder.run(variant, seed))
-            for seed in config.compare.seeds
-            for variant, resolved in variant_configs(config, seed).items()
-        ]
 
-    def open(self, resume: bool) -> None:
-        """Check the study's folder, and those of its runs before any of them is touched."""
-        if not resume:
-            self.folder.start(self.config)
-            return
-        self.folder.resume(self.config)
-        for _, _, resolved, run in self.runs:
-            if run.config_file.exists():
-                run.resume(resolved)
-
-    def run(self, callbacks: Sequence[keras.callbacks.Callback], begin_run: Callable) -> None:
-        """Estimate the time, claim the folder, and run what has not ended."""
-        self._say_what_comes()
-        self.folder.claim(self.config)
-        described = set()
-        for position, (variant, seed, resolved, run) in enumerate(self.runs, start=1):
-            if run.has_ended():
-                continue
-            begin_run(position, len(self.runs), formatting.run_name(variant, seed))
+def _announce_time(pending: list[_Run], total: int, announce: Announce) -> None:
+    """Say how long the runs that have not ended will take, from a few steps of each variant."""
+    if len(pending) < total:
+        announce(f"{total - len(pending)} of {total} runs have ended already.")
+    if not pending:
+        return
+    announce("Timing a few steps of each variant ...")
+    starts, epochs, total_seconds = {}, {}, 0.0
+    for run in pending:
+        if run.variant not in epochs:
             start_afresh()
-            # The runs of a variant differ by their seeds: one description is enough.
-            announce = _say_nothing if variant in described else self.announce
-            described.add(variant)
-            train(resolved, run.path, run.config_file.exists(), callbacks, announce)
+            starts[run.variant], epochs[run.variant] = measure_seconds(run.config)
+        left = run.config.train.epochs - len(run.folder.history())
+        total_seconds += starts[run.variant] + left * epochs[run.variant]
+    at_most = "at most " if any(run.config.train.early_stopping for run in pending) else ""
+    each = (f"{name} {formatting.duration(one)} an epoch" for name, one in epochs.items())
+    announce(
+        f"Estimate: {at_most}about {formatting.duration(total_seconds)} for "
+        f"{formatting.plural(len(pending), 'run')} ({', '.join(each)})."
+    )
+
+
+def _train_all(
+    runs: list[_Run],
+    callbacks: Sequence[keras.callbacks.Callback],
+    announce: Announce,
+    begin_run: Callable[[int, int, str], None],
+) -> None:
+    """Run what has not ended."""
+    described = set()
+    for position, run in enumerate(runs, start=1):
+        if run.folder.has_ended():
+            continue
+        begin_run(position, len(runs), formatting.run_name(run.variant, run.seed))
         start_afresh()
-
-    def _say_what_comes(self) -> None:
-        pending = [run for run in self.runs if not run[3].has_ended()]
-        done = len(self.runs) - len(pending)
-        if done:
-            self.announce(f"{done} of {len(self.runs)} runs have ended already.")
-        if not pending:
-            return
-        self.announce("Timing a few steps of each variant ...")
-        paces = {name: self._pace(name) for name in dict.fromkeys(run[0] for run in pending)}
-        seconds = sum(
-            paces[variant].seconds(resolved.train.epochs - len(run.history()))
-            for variant, _, resolved, run in pending
-        )
-        at_most = "at most " if self._may_stop_early(pending) else ""
-        self.announce(
-            f"Estimate: {at_most}about {duration(seconds)} for {len(pending)} "
-            f"run{'s' if len(pending) > 1 else ''} ("
-            + ", ".join(f"{name} {duration(pace.epoch)} an epoch" for name, pace in paces.items())
-            + ")."
-        )
-
-    def _pace(self, variant: str) -> Pace:
-        start_afresh()
-        return measure_pace(next(run[2] for run in self.runs if run[0] == variant))
-
-    @staticmethod
-    def _may_stop_early(pending: list) -> bool:
-        return any(resolved.train.early_stopping for _, _, resolved, _ in pending)
+        # The runs of a variant differ by their seeds: one description is enough.
+        say = announce if run.variant not in described else lambda line: None
+        described.add(run.variant)
+        train(run.config, run.folder.path, run.folder.config_file.exists(), callbacks, say)
+    start_afresh()
