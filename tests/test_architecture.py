@@ -12,15 +12,16 @@ ROOMS = ("config", "data", "layers", "models", "ops", "serving", "surgery", "tra
 
 # What each room may import of bnzoo, besides itself and `errors`.
 MAY_IMPORT = {
-    "config": set(),
+    "config": {"exclusive"},
     "environment": set(),
     "errors": set(),
+    "exclusive": set(),
     "files": set(),
     "quiet": set(),
     "runs": {"config", "files"},
     "data": {"config"},
     "ops": set(),
-    "layers": {"ops"},
+    "layers": {"exclusive", "ops"},
     "models": {"config", "layers"},
     "loading": {"layers", "models", "runs"},
     "training": {
@@ -70,7 +71,7 @@ MAY_IMPORT = {
         "tuning",
     },
 }
-WITHOUT_KERAS = ("config", "environment", "errors", "files", "reporting", "runs")
+WITHOUT_KERAS = ("config", "environment", "errors", "exclusive", "files", "reporting", "runs")
 # Imported lazily, inside functions, where only the TensorFlow backend goes.
 WITHOUT_TENSORFLOW_AT_IMPORT = (
     "ops",

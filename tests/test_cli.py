@@ -1,5 +1,6 @@
 """Every command through its real entry point: what it prints, and how it exits."""
 
+import json
 import os
 import re
 import signal
@@ -375,3 +376,121 @@ def test_tensorflows_messages_come_back_when_asked_for(config_file, tmp_path):
     done = run("train", config_file, "--out", tmp_path / "run", env=environment)
     assert done.returncode == 0
     assert "oneDNN" in done.stderr
+
+
+UNFIT = {
+    "images for sequences": (
+        {"data.name": "mnist", "model.name": "conv1d"},
+        "model: conv1d: expected data of shape (steps, features), got (28, 28, 1). "
+        "Set data.view: rows, or choose another model.",
+    ),
+    "images of any size for sequences": (
+        {"data.name": "folder:images", "model.name": "conv1d"},
+        "got (any, any, any). Set data.view: rows",
+    ),
+    "sequences for images": (
+        {"data.name": "cifar10", "data.view": "rows", "model.name": "lenet"},
+        "expected data of shape (height, width, channels), got (32, 96). Set data.view: image",
+    ),
+    "images too small": (
+        {"model.name": "lenet"},
+        "expected an input_shape of at least 16 x 16 pixels, got [8, 8, 1]",
+    ),
+    "too few classes": ({"model.classes": "9"}, "classes: expected at least the data's 10, got 9"),
+    "more steps than there are": (
+        {"data.view": "rows", "data.min_length": "9"},
+        "data.min_length: expected at most the 8 steps of digits, got 9. Lower it.",
+    ),
+    "an unknown set of TFDS": (
+        {"data.name": "tfds:nope"},
+        "TensorFlow Datasets has no data set 'nope'.",
+    ),
+    "a set of TFDS for sequences": (
+        {"data.name": "tfds:cifar100", "model.name": "conv1d"},
+        "got (any, any, any). Set data.view: rows",
+    ),
+    "a set of TFDS with more classes": (
+        {"data.name": "tfds:cifar100", "model.classes": "10"},
+        "classes: expected at least the data's 100, got 10",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_check_and_train_refuse_data_that_the_model_cannot_take(call, tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text("data: {name: digits}\nmodel: {name: dense}\n")
+    changes, message = UNFIT[case]
+    sets = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+    code, printed, _ = call("check", "c.yaml", *sets)
+    assert code == 2
+    assert printed.startswith("c.yaml: ")
+    assert message in printed
+    code, _, errors = call("train", "c.yaml", *sets)
+    assert code == 2
+    assert errors == f"bnzoo train: {printed}"
+    assert not Path("runs").exists()
+
+
+def test_a_run_folder_is_a_config_and_is_not_overwritten(call, config_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("train", config_file, "--set", "seed=7")[0] == 0
+    first = {path: path.read_bytes() for path in Path("runs/small").iterdir() if path.is_file()}
+    assert call("check", "runs/small")[:2] == (0, "1 config checked, no problems.\n")
+    # Adam's keys are all in config.yaml, and SGD does not know them.
+    code, printed, errors = call("train", "runs/small", "--set", "train.optimizer.name=sgd")
+    assert code == 0, errors
+    assert "run folder     runs/small-2" in printed
+    text = Path("runs/small-2/config.yaml").read_text()
+    assert "seed: 7" in text
+    assert "name: sgd" in text
+    assert first == {path: path.read_bytes() for path in first}
+    assert "runs/small-3" in call("train", "runs/small", "--set", "train.epochs=1")[1]
+    code, printed, _ = call("train", "runs/small", "--resume")
+    assert code == 0
+    assert "runs/small has already ended" in printed
+
+
+def test_a_folder_without_a_config_is_one_clear_error(call, tmp_path):
+    code, _, errors = call("train", tmp_path)
+    assert code == 2
+    assert "Name a config file, or the folder of a run, study or sweep." in errors
+
+
+@pytest.mark.parametrize("command", ["train", "compare", "tune", "check"])
+def test_a_missing_file_names_the_starters_close_to_it(call, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    code, printed, errors = call(command, "quickstrt")
+    assert code == 2
+    assert "quickstrt: no such file. Did you mean 'quickstart'?" in printed + errors
+
+
+def test_a_starters_name_is_a_config_where_there_is_no_such_file(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("check", "quickstart")[0] == 0
+    small = ["train.epochs=1", "train.tensorboard=false", "model={name: dense, units: [4]}"]
+    sets = [word for text in small for word in ("--set", text)]
+    assert call("train", "quickstart", *sets)[0] == 0
+    assert Path("runs/quickstart/summary.json").exists()
+    Path("quickstart").write_text("mine: 1\n")
+    code, printed, _ = call("check", "quickstart")
+    assert code == 2
+    assert "quickstart: mine: unknown key" in printed
+
+
+def test_configs_prints_a_schema_that_describes_every_key(call):
+    code, printed, _ = call("configs", "--schema")
+    assert code == 0
+    schema = json.loads(printed)
+    sections = [schema, *schema["$defs"].values()]
+    keys = [key for section in sections for key in section["properties"].values()]
+    assert len(keys) > 100
+    assert all(key["description"].strip() for key in keys)
+    assert "yaml-language-server" in call("configs", "--help")[1]
+
+
+def test_the_schema_stands_for_what_is_checked(call):
+    adam = json.loads(call("configs", "--schema")[1])["$defs"]["Adam"]["properties"]
+    assert adam["learning_rate"]["exclusiveMinimum"] == 0
+    assert adam["learning_rate"]["description"].startswith("step size")
+    assert adam["name"]["const"] == "adam"

@@ -99,7 +99,14 @@ def test_a_config_is_frozen(write):
             "train.epochs='3'",
             "train.epochs: expected an integer, got '3'. Write it without quotes.",
         ),
-        ("train.epochs=many", "train.epochs: expected an integer, got 'many'."),
+        (
+            "train.epochs=many",
+            "train.epochs: expected an integer, got 'many'. Write a number, such as 3.",
+        ),
+        (
+            "train.optimizer.learning_rate=fast",
+            "train.optimizer.learning_rate: expected a number, got 'fast'. Write a number",
+        ),
         ("train=5", "train: expected a mapping, got 5."),
         ("seed=-1", "seed: expected a number of at least 0, got -1."),
         (
@@ -132,12 +139,12 @@ def test_a_config_is_frozen(write):
         ("model.placement=befor", "Did you mean 'before'?"),
         (
             "model.filters=[32, -64]",
-            "model.filters: expected a list of positive integers, got [32, -64]. "
+            "model.filters: expected a list of three positive integers, got [32, -64]. "
             "Each entry is the number of channels of one block.",
         ),
         ("data.name=digit", "Did you mean 'digits'?"),
         ("data.name=cifar", "Did you mean 'cifar10'"),
-        ("data.batch_size=0", "data.batch_size: expected a whole number above 0, got 0."),
+        ("data.batch_size=0", "data.batch_size: expected a number above 0, got 0."),
         ("data.validation=1.5", "data.validation: expected a fraction between 0 and 1"),
         ("train.schedule={name: step, epochs: [3, 2]}", "expected epochs that rise, got [3, 2]"),
         (
@@ -160,6 +167,16 @@ def test_every_problem_of_every_file_is_reported_at_once(write):
     assert problems[1].startswith(f"{first}: model.filters: ")
     assert problems[2].startswith(f"{second}: train.epochs: ")
     assert problems[3].startswith("none.yaml: no such file.")
+
+
+def test_a_study_folders_config_takes_its_variants_again(write, tmp_path):
+    """Although all defaults are in it, which another optimizer's variant does not know."""
+    changes = "{other: {train.optimizer.name: sgd, train.epochs: 3}}"
+    loaded = load_text(write, STUDY, f"compare.variants={changes}")
+    (tmp_path / "config.yaml").write_text(config.dump_config(loaded))
+    again = config.load_config(tmp_path)
+    assert again == loaded
+    assert config.variant_configs(again) == config.variant_configs(loaded)
 
 
 def test_missing_sections_are_named(write):

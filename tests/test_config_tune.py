@@ -6,7 +6,7 @@ import time
 import pytest
 
 from bnzoo import config
-from bnzoo.config import space_size
+from bnzoo.config import space as config_space
 from bnzoo.config.space import search_space
 from bnzoo.errors import InputError
 
@@ -181,17 +181,23 @@ def test_hyperbands_trials_are_counted_as_keras_tuner_does(epochs):
     spans = {RATE: {"min": 1e-4, "max": 1.0, "scale": "log"}}
     checked = make_config(tree, algorithm="hyperband", space=spans)
     assert config.expected_trials(checked) == sum(map(sum, sizes))
-    assert space_size.hyperband_starts(epochs) == sum(size[0] for size in sizes)
+    assert config_space.hyperband_starts(epochs) == sum(size[0] for size in sizes)
 
 
 REFUSED = {
     "an empty space": ({"space": {}}, "tune.space: expected at least one key to search, got {}"),
-    "no values": ({"space": {RATE: []}}, f"tune.space.{RATE}: expected at least one value"),
+    "no values": (
+        {"space": {RATE: []}},
+        f"tune.space.{RATE}: expected a list of at least one value, or a range",
+    ),
     "a value twice": ({"space": {RATE: [0.1, 0.1]}}, "expected each value once, got 0.1 twice"),
-    "neither list nor range": ({"space": {RATE: 0.1}}, "expected a list of values, or a range"),
+    "neither list nor range": (
+        {"space": {RATE: 0.1}},
+        "expected a list of at least one value, or a range such as",
+    ),
     "ends the wrong way": (
         {"space": {RATE: {"min": 1.0, "max": 0.1}}},
-        f"tune.space.{RATE}.max: expected a number above min, got min: 1 and max: 0.1",
+        f"tune.space.{RATE}: expected max above min, got min: 1 and max: 0.1",
     ),
     "a log scale from zero": (
         {"space": {RATE: {"min": 0, "max": 0.1, "steps": 3, "scale": "log"}}},
@@ -199,11 +205,11 @@ REFUSED = {
     ),
     "one step": (
         {"space": {RATE: {"min": 0.1, "max": 1.0, "steps": 1}}},
-        "expected at least 2 steps, got 1",
+        f"tune.space.{RATE}.steps: expected a number of at least 2, got 1.",
     ),
     "more steps than values differ": (
         {"space": {RATE: {"min": 0.1, "max": 1.0, "steps": 1_000_000_000}}},
-        f"tune.space.{RATE}.steps: expected at most 10,000 steps, got 1,000,000,000",
+        f"tune.space.{RATE}.steps: expected a number of at most 10000, got 1000000000.",
     ),
     "an unknown key of a range": (
         {"space": {RATE: {"min": 0.1, "max": 1.0, "step": 3}}},
@@ -272,8 +278,8 @@ REFUSED = {
     "an unknown algorithm": ({"algorithm": "gird"}, "Did you mean 'grid'?"),
     "a metric that no run has": (
         {"objective": {"name": "val_acc", "direction": "max"}},
-        "tune.objective.name: expected a metric of the history, one of val_accuracy, val_loss, "
-        "accuracy, loss, seconds, got 'val_acc'. Did you mean 'val_accuracy' or 'val_loss'?",
+        "tune.objective.name: expected 'val_accuracy', 'val_loss', 'accuracy', 'loss' or "
+        "'seconds', got 'val_acc'. Did you mean 'val_accuracy' or 'val_loss'?",
     ),
     "no direction": ({"objective": {"name": "loss"}}, "tune.objective.direction: missing"),
     "seeds and another number of executions": (
@@ -393,7 +399,7 @@ def test_a_huge_grid_is_refused_at_once_with_its_size():
 def test_combinations_are_counted_without_being_made(conditions):
     values = {"a": (1, 2, 3, 4), "b": (5, 6, [7]), "c": (8, 9), "d": tuple(range(10))}
     space = [config.Dimension(key, values[key], conditions.get(key, {})) for key in values]
-    assert space_size.count_combinations(space) == len(list(config.combinations(space)))
+    assert config_space.count_combinations(space) == len(list(config.combinations(space)))
 
 
 def test_a_study_and_a_sweep_can_share_a_config():

@@ -4,14 +4,15 @@ import subprocess
 import sys
 
 import pytest
-from pydantic import ValidationError
 
 from bnzoo.config.data import DATASET_NAMES, DATASETS, Data, split_name
+from bnzoo.config.problems import check
+from bnzoo.errors import InputError
 
 
 def problem(**values) -> str:
-    with pytest.raises(ValidationError) as caught:
-        Data(**{"name": "digits", **values})
+    with pytest.raises(InputError) as caught:
+        check(Data, {"name": "digits", **values}, "data")
     return str(caught.value)
 
 
@@ -64,7 +65,9 @@ def test_path_as_tfds_name_is_refused():
 
 @pytest.mark.parametrize("value", [0, -3, 2.5, "8", True])
 def test_batch_size_must_be_a_positive_whole_number(value):
-    assert f"expected a whole number above 0, got {value!r}" in problem(batch_size=value)
+    text = problem(batch_size=value)
+    assert text.startswith("data: batch_size: expected a")
+    assert f", got {value!r}." in text
 
 
 @pytest.mark.parametrize("value", [0, 0.0, 1, 1.0, -0.1, 2, "half", True, float("nan")])

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from bnzoo.config.batch_norm import BatchNorm
+from bnzoo.exclusive import EXCLUSIVE
 from bnzoo.layers import BatchNormalization
-from bnzoo.layers import arguments as layer_arguments
 
 FORBIDDEN = [
     (("renorm", True), ("unbiased_moving_variance", True)),
@@ -172,7 +172,7 @@ def test_what_goes_together_is_accepted_and_works(arguments):
 
 
 def test_every_forbidden_pair_is_tried_here_and_stands_in_the_docstring():
-    pairs = {frozenset((one, other)) for one, other, _ in layer_arguments.EXCLUSIVE}
+    pairs = {frozenset((one, other)) for one, other, _ in EXCLUSIVE}
     assert {frozenset((one[0], other[0])) for one, other in FORBIDDEN} == pairs
     text = BatchNormalization.__doc__
     assert all(name in text for pair in pairs for name in pair)

@@ -4,8 +4,13 @@ import keras
 import pytest
 from pydantic import TypeAdapter
 
-from bnzoo.config.model_fields import Activation
-from bnzoo.config.models import MODEL_NAMES, MODEL_SCHEMAS, Model, model_parameters
+from bnzoo.config.models import (
+    MODEL_NAMES,
+    MODEL_SCHEMAS,
+    Activation,
+    Model,
+    model_parameters,
+)
 from bnzoo.errors import InputError
 
 
@@ -54,7 +59,7 @@ def test_units_are_a_list_of_positive_integers(value):
 
 def test_a_network_of_three_convolutions_has_three():
     text = problem("three_conv", filters=[8, 8])
-    assert "with 3 entries, got [8, 8]" in text
+    assert "expected a list of three positive integers, got [8, 8]" in text
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), float("inf"), "0.9", True])

@@ -6,11 +6,19 @@ from typing import Annotated
 import typer
 
 from bnzoo.cli.app import command
-from bnzoo.cli.options import Set, command_line
+from bnzoo.cli.options import (
+    OUT_HELP,
+    ConfigPath,
+    Set,
+    command_line,
+    config_name,
+    out_folder,
+    read_config,
+)
 
 Out = Annotated[
     Path | None,
-    typer.Option("--out", metavar="DIR", help="Folder of the study. Default: runs/<config name>."),
+    typer.Option("--out", metavar="DIR", help=f"Folder of the study. {OUT_HELP}"),
 ]
 Resume = Annotated[
     bool,
@@ -20,17 +28,15 @@ Resume = Annotated[
 
 @command("compare")
 def compare(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG")],
+    config: ConfigPath,
     out: Out = None,
     overrides: Set = None,
     resume: Resume = False,
 ) -> None:
     """Compare variants of a config over several seeds, and write a report."""
-    from bnzoo.config import load_config
-
     # A sweep is not run here: what --set does to it is no reason to refuse.
-    checked = load_config(config, [*(overrides or []), "tune=null"])
-    out = out or Path("runs") / config.stem
+    checked = read_config(config, [*(overrides or []), "tune=null"])
+    out = out_folder(config, out, resume)
 
     from bnzoo.data import check_available
     from bnzoo.quiet import start_tensorflow_quietly
@@ -52,7 +58,7 @@ def compare(
                 callbacks=[Interruption(), progress],
                 announce=progress.line,
                 begin_run=progress.begin_run,
-                name=config.stem,
+                name=config_name(config),
                 command=again,
             )
         except KeyboardInterrupt:

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from bnzoo.cli.app import BAD_INPUT, command
-from bnzoo.cli.options import Set
+from bnzoo.cli.options import CONFIG_HELP, Set, read_config
+from bnzoo.errors import InputError
 
 
 @command("models")
@@ -28,11 +29,23 @@ def list_datasets() -> None:
 @command("configs")
 def list_configs(
     name: Annotated[str | None, typer.Argument(help="Print this starter config.")] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of all configs.")
+    ] = False,
 ) -> None:
-    """List the starter configs, or print one: bnzoo configs quickstart > mine.yaml."""
-    from bnzoo.config import starter_configs, starter_summary, starter_text
+    """List the starter configs, or print one: bnzoo configs quickstart > mine.yaml.
 
-    if name:
+    With a JSON Schema an editor completes keys, explains them and underlines mistakes:
+    bnzoo configs --schema > bnzoo.schema.json, and as first line of a config
+    # yaml-language-server: $schema=bnzoo.schema.json
+    """
+    from bnzoo.config import Config, starter_configs, starter_summary, starter_text
+
+    if schema:
+        import json
+
+        print(json.dumps(Config.model_json_schema(), indent=2))
+    elif name:
         print(starter_text(name), end="")
     else:
         _print_table((stem, starter_summary(path)) for stem, path in starter_configs().items())
@@ -40,16 +53,18 @@ def list_configs(
 
 @command("check")
 def check(
-    configs: Annotated[list[Path], typer.Argument(metavar="CONFIG...")],
+    configs: Annotated[list[Path], typer.Argument(metavar="CONFIG...", help=CONFIG_HELP)],
     overrides: Set = None,
 ) -> None:
     """Check configs and report every problem; nothing is run."""
-    from bnzoo.config import check_configs
-
-    problems = check_configs(configs, overrides or [])
-    for problem in problems:
-        print(problem)
-    if problems:
+    bad = False
+    for config in configs:
+        try:
+            read_config(config, overrides)
+        except InputError as error:
+            print(error)
+            bad = True
+    if bad:
         raise typer.Exit(BAD_INPUT)
     print(f"{len(configs)} config{'s' if len(configs) > 1 else ''} checked, no problems.")
 

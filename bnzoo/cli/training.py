@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from bnzoo.cli.app import command
-from bnzoo.cli.options import Set, command_line
+from bnzoo.cli.options import OUT_HELP, ConfigPath, Set, command_line, out_folder, read_config
 
 Out = Annotated[
     Path | None,
-    typer.Option("--out", metavar="DIR", help="Folder of the run. Default: runs/<config name>."),
+    typer.Option("--out", metavar="DIR", help=f"Folder of the run. {OUT_HELP}"),
 ]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Continue the run in --out at its last complete epoch.")
@@ -19,17 +19,15 @@ Resume = Annotated[
 
 @command("train")
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG")],
+    config: ConfigPath,
     out: Out = None,
     overrides: Set = None,
     resume: Resume = False,
 ) -> None:
     """Train the model of a config and keep everything in a run folder."""
-    from bnzoo.config import load_config
-
     # A study or a sweep is not run here: what --set does to it is no reason to refuse.
-    checked = load_config(config, [*(overrides or []), "compare=null", "tune=null"])
-    out = out or Path("runs") / config.stem
+    checked = read_config(config, [*(overrides or []), "compare=null", "tune=null"])
+    out = out_folder(config, out, resume)
 
     from bnzoo.data import check_available
     from bnzoo.quiet import start_tensorflow_quietly

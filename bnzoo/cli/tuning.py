@@ -7,12 +7,20 @@ from typing import Annotated, NoReturn
 import typer
 
 from bnzoo.cli.app import command
-from bnzoo.cli.options import Set, command_line
+from bnzoo.cli.options import (
+    OUT_HELP,
+    ConfigPath,
+    Set,
+    command_line,
+    config_name,
+    out_folder,
+    read_config,
+)
 from bnzoo.errors import InputError
 
 Out = Annotated[
     Path | None,
-    typer.Option("--out", metavar="DIR", help="Folder of the sweep. Default: runs/<config name>."),
+    typer.Option("--out", metavar="DIR", help=f"Folder of the sweep. {OUT_HELP}"),
 ]
 Workers = Annotated[
     int, typer.Option("--workers", min=1, metavar="N", help="Processes that run trials.")
@@ -32,7 +40,7 @@ Fresh = Annotated[
 
 @command("tune")
 def tune(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG")],
+    config: ConfigPath,
     out: Out = None,
     overrides: Set = None,
     workers: Workers = 1,
@@ -46,14 +54,18 @@ def tune(
     KERASTUNER_TUNER_ID=chief and the others with names of their own, all with
     KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT of the chief.
     """
-    from bnzoo.config import load_config
     from bnzoo.tuning.crew import stop_without_starter
     from bnzoo.tuning.roles import role_of
 
     # A study is not run here: what --set does to it is no reason to refuse.
-    checked = load_config(config, [*(overrides or []), "compare=null"]).sweep()
-    out = out or Path("runs") / config.stem
+    checked = read_config(config, [*(overrides or []), "compare=null"]).sweep()
     role = role_of()
+    if role and config.is_dir() and out is None:
+        raise InputError(
+            "expected --out where CONFIG is a folder and KERASTUNER_TUNER_ID is set, got none. "
+            "Name the same --out for the chief and its workers."
+        )
+    out = out_folder(config, out, resume)
     if resume and fresh:
         raise InputError("expected at most one of --resume and --fresh, got both. Leave one out.")
     if role and workers > 1:
@@ -75,7 +87,7 @@ def tune(
         _work(checked, out, role, wait)
         return
     else:
-        _run(checked, config.stem, out, resume, fresh, role, again)
+        _run(checked, config_name(config), out, resume, fresh, role, again)
     _report(out)
 
 

@@ -1,6 +1,5 @@
 """What a run is. Nothing here imports TensorFlow or Keras."""
 
-from bnzoo.config.compare import BASELINE, Compare
 from bnzoo.config.data import Data
 from bnzoo.config.loading import (
     check_configs,
@@ -8,17 +7,25 @@ from bnzoo.config.loading import (
     dump_config,
     load_config,
     load_resolved,
+    starter_configs,
+    starter_summary,
+    starter_text,
     validate,
 )
 from bnzoo.config.models import Model
-from bnzoo.config.overrides import apply_overrides
-from bnzoo.config.schema import Config
-from bnzoo.config.space import Dimension, combinations, space_of, trial_config, values_name
-from bnzoo.config.space_size import expected_trials
-from bnzoo.config.starters import starter_configs, starter_summary, starter_text
+from bnzoo.config.overrides import apply_overrides, variant_configs
+from bnzoo.config.reading import as_yaml
+from bnzoo.config.schema import BASELINE, Compare, Config
+from bnzoo.config.space import (
+    Dimension,
+    combinations,
+    expected_trials,
+    space_of,
+    trial_config,
+    values_name,
+)
 from bnzoo.config.train import Train
 from bnzoo.config.tune import Tune
-from bnzoo.config.variants import variant_configs
 
 __all__ = [
     "BASELINE",
@@ -30,6 +37,7 @@ __all__ = [
     "Train",
     "Tune",
     "apply_overrides",
+    "as_yaml",
     "check_configs",
     "combinations",
     "differences",

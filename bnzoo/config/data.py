@@ -1,23 +1,36 @@
 """The `data:` section: which examples a run sees, and in what form. Loads no TensorFlow."""
 
+import math
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from bnzoo.config.base import Section
+from bnzoo.config.section import PositiveInt, Section, whole
 from bnzoo.errors import nearest
 
 DATASETS: dict[str, str] = {
     "digits": "1,797 gray digits, 8 x 8, bundled with scikit-learn: works offline, at once",
     "devanagari_digits": "17,000 + 3,000 gray Devanagari digits, 32 x 32 (UCI 389, CC BY 4.0)",
     "mnist": "60,000 + 10,000 gray digits, 28 x 28",
-    "cifar10": "50,000 + 10,000 colour photographs in ten classes, 32 x 32",
+    "cifar10": "50,000 + 10,000 color photographs in ten classes, 32 x 32",
     "tfds:<name>": "any supervised image set of TensorFlow Datasets with train and test splits",
     "folder:<path>": "your own images: train/<class>/* and test/<class>/*, PNG, JPEG, BMP or GIF",
     "npz:<path>": "your own arrays: x_train y_train x_test y_test, and class_names if you like",
 }
 DATASET_NAMES = tuple(DATASETS)
+
+_ANY_IMAGE = (None, None, None)
+_SHAPES = {
+    "digits": ((8, 8, 1), 10),
+    "devanagari_digits": ((32, 32, 1), 10),
+    "mnist": ((28, 28, 1), 10),
+    "cifar10": ((32, 32, 3), 10),
+    "tfds": (_ANY_IMAGE, None),
+    "folder": (_ANY_IMAGE, None),
+}
+_CHANNELS = {"grayscale": 1, "rgb": 3}
+
 
 PADDING_VALUE = -1.0
 """What fills the steps after the end of a shortened sequence, as a model input (no unit).
@@ -60,94 +73,56 @@ def _check_name(name: str) -> str:
     return name
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 class Data(Section):
     """Which data set, how it is split, and how an example becomes the input of the model.
 
     Attributes:
-        name: one of `DATASETS`.
-        batch_size: examples per step, above 0; 32 is what the published recipes use.
-        validation: share of the training data held back, in (0, 1), drawn class by class; or
-            `"test"`, the test data itself (the protocol of many published tables); or `"none"`.
-        augment: `"flip_crop"` mirrors a training image in half of the cases and shifts it by up
-            to 4 pixels each way, with zeros from outside the image.
-        image_size: height and width in pixels to resize to, or `None` to keep the size.
-        color_mode: `"grayscale"`, `"rgb"`, or `"auto"` to keep what the images have.
+        name: a data set; `bnzoo datasets` lists them.
+        batch_size: examples per step; 32 is what the published recipes use.
+        validation: share of the training data held back, drawn class by class; or test, the test
+            data itself (the protocol of many published tables); or none.
+        augment: flip_crop mirrors a training image in half of the cases and shifts it by up to 4
+            pixels each way, with zeros from outside the image.
+        image_size: height and width in pixels to resize to; null keeps the size.
+        color_mode: channels to convert to; auto keeps what the images have.
         skip_unreadable: leave out the files of a folder that cannot be decoded, and count them.
-        view: `"image"` (height, width, channels), `"rows"`, one step per pixel row (height,
-            width * channels), or `"flat"`, one vector. Feature arrays keep their shape as images.
-        min_length: with `"rows"`: each example is cut to a random number of steps, from this one
-            to all, and padded with `PADDING_VALUE`. `None` keeps every step.
+        view: image (height, width, channels); rows, one step per pixel row (height, width *
+            channels); or flat, one vector. Feature arrays keep their shape with image.
+        min_length: with view rows, each example is cut to a random number of steps, from this one
+            to all, and padded with -1; null keeps every step.
     """
 
     name: str
-    batch_size: int = 32
-    validation: float | Literal["test", "none"] = 0.1
+    batch_size: PositiveInt = 32
+    validation: Annotated[
+        Annotated[float, Field(gt=0, lt=1)] | Literal["test", "none"],
+        whole(
+            "a fraction between 0 and 1, test or none",
+            "For example 0.1 holds back a tenth of the training data.",
+        ),
+    ] = 0.1
     augment: Literal["none", "flip_crop"] = "none"
-    image_size: tuple[int, int] | None = None
+    image_size: (
+        Annotated[
+            tuple[PositiveInt, PositiveInt],
+            whole("[height, width] in pixels, both above 0, or null", "For example [32, 32]."),
+        ]
+        | None
+    ) = None
     color_mode: Literal["auto", "grayscale", "rgb"] = "auto"
     skip_unreadable: bool = False
     view: Literal["image", "rows", "flat"] = "image"
-    min_length: int | None = None
+    min_length: PositiveInt | None = None
 
     @field_validator("name")
     @classmethod
     def _name_is_known(cls, name: str) -> str:
         return _check_name(name)
 
-    @field_validator("batch_size", mode="before")
+    @field_validator("validation", "augment", mode="before")
     @classmethod
-    def _batch_size_is_positive(cls, value: Any) -> int:
-        if not _is_whole(value) or value < 1:
-            raise ValueError(
-                f"expected a whole number above 0, got {value!r}. It counts the examples of a step."
-            )
-        return value
-
-    @field_validator("validation", mode="before")
-    @classmethod
-    def _validation_is_a_share(cls, value: Any) -> float | str:
-        if value is None:  # YAML spells null in several ways; all of them mean none
-            return "none"
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value in ("test", "none") or (is_number and 0 < value < 1):
-            return value
-        raise ValueError(
-            f"expected a fraction between 0 and 1, test or none, got {value!r}. "
-            "For example 0.1 holds back a tenth of the training data."
-        )
-
-    @field_validator("augment", mode="before")
-    @classmethod
-    def _augment_may_be_null(cls, value: Any) -> Any:
-        return "none" if value is None else value
-
-    @field_validator("image_size", mode="before")
-    @classmethod
-    def _image_size_is_a_pair(cls, value: Any) -> Any:
-        if value is None:
-            return None
-        value = list(value) if isinstance(value, tuple) else value  # as it was written in YAML
-        is_pair = isinstance(value, list) and len(value) == 2
-        if not is_pair or not all(_is_whole(side) and side > 0 for side in value):
-            raise ValueError(
-                f"expected [height, width] in pixels, both above 0, or null, got {value!r}. "
-                "For example [32, 32]."
-            )
-        return tuple(value)
-
-    @field_validator("min_length", mode="before")
-    @classmethod
-    def _min_length_is_positive(cls, value: Any) -> Any:
-        if value is not None and (not _is_whole(value) or value < 1):
-            raise ValueError(
-                f"expected a whole number above 0 or null, got {value!r}. "
-                "It is the smallest number of steps that an example keeps."
-            )
-        return value
+    def _null_is_none(cls, value: Any) -> Any:
+        return "none" if value is None else value  # YAML spells null in several ways
 
     @model_validator(mode="after")
     def _combination_is_supported(self) -> "Data":
@@ -157,3 +132,30 @@ class Data(Section):
                 f"min_length: {self.min_length}. Set view: rows or leave min_length out."
             )
         return self
+
+    def known_shape(self) -> tuple[tuple[int | None, ...], int | None] | None:
+        """Return what the name alone says of the raw examples.
+
+        Returns:
+            (height, width, channels) and the number of classes, `None` where they differ from set
+            to set; `None` for arrays, which need not be images.
+        """
+        return _SHAPES.get(split_name(self.name)[0])
+
+    def input_shape(self, raw: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the shape of one model input, from (height, width, channels) of raw images.
+
+        Args:
+            raw: `None` where a size is not known; then what follows from it is `None` too.
+        """
+        height, width = self.image_size or raw[:2]
+        channels = _CHANNELS.get(self.color_mode, raw[2])
+        if self.view == "image":
+            return height, width, channels
+        if self.view == "rows":
+            return height, _product(width, channels)
+        return (_product(height, width, channels),)
+
+
+def _product(*sizes: int | None) -> int | None:
+    return None if None in sizes else math.prod(sizes)

@@ -3,31 +3,77 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import yaml
-
-from bnzoo.config.overrides import apply_overrides, parse_override
+from bnzoo.config.overrides import apply_overrides, parse_override, variant_problems
 from bnzoo.config.problems import check
-from bnzoo.config.reading import read_yaml
+from bnzoo.config.reading import as_yaml, read_yaml
 from bnzoo.config.schema import Config
 from bnzoo.config.space_problems import space_problems
-from bnzoo.config.variants import variant_problems
-from bnzoo.errors import InputError
+from bnzoo.errors import InputError, nearest
+
+_PACKAGE = Path(__file__).parent.parent
+# In the wheel they lie inside the package; in a checkout, at the top of the repository.
+_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
+
+
+def starter_configs() -> dict[str, Path]:
+    """Return the file of each starter configuration by name, sorted."""
+    folder = next((folder for folder in _FOLDERS if folder.is_dir()), _FOLDERS[0])
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def starter_text(name: str) -> str:
+    """Return the text of one starter configuration.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    known = starter_configs()
+    if name not in known:
+        raise InputError(
+            f"No starter config named {name!r}; expected one of {', '.join(known)}. "
+            f"{nearest(name, known)}".rstrip()
+        )
+    return known[name].read_text(encoding="utf-8")
+
+
+def starter_summary(path: Path) -> str:
+    """Return what a starter is about: its first comment line."""
+    with path.open(encoding="utf-8") as file:
+        return file.readline().lstrip("# ").strip()
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """Read and check a configuration.
 
     Args:
-        path: the YAML file.
+        path: a YAML file; or the folder of a run, study or sweep, whose `config.yaml` is read; or,
+            where there is no such file, the name of a starter configuration.
         overrides: texts `"dotted.key=value"`, applied before the check.
 
     Raises:
         InputError: the file cannot be read, or anything in it is wrong. All problems are named,
             one per line, each with its path.
     """
-    path = Path(path)
-    tree = apply_overrides(read_yaml(path), [parse_override(text) for text in overrides])
+    tree = _read(Path(path))
+    tree = apply_overrides(tree, [parse_override(text) for text in overrides])
     return validate(tree, source=str(path))
+
+
+def _read(path: Path) -> dict:
+    if (path / "config.yaml").is_file():
+        # As it was before the defaults were written into it: a variant, or --set, may choose
+        # another optimizer, to which those of the first are unknown keys.
+        found = load_resolved(path / "config.yaml")
+        return found.model_dump(mode="json", exclude_defaults=True)
+    starters = starter_configs()
+    file = path if path.exists() else starters.get(str(path), path)
+    try:
+        return read_yaml(file)
+    except FileNotFoundError:
+        hint = f"{nearest(path.stem, starters)} `bnzoo configs` lists starter configs, and".strip()
+        raise InputError(
+            f"{path}: no such file. {hint} `bnzoo configs NAME > {path}` writes one."
+        ) from None
 
 
 def validate(tree: dict, source: str) -> Config:
@@ -45,9 +91,9 @@ def validate(tree: dict, source: str) -> Config:
         config = check(Config, tree, source)
     except InputError as error:
         problems = str(error).splitlines()
-    own = list(problems)
-    problems += variant_problems(tree, source, known=own)
-    problems += space_problems(tree, source, known=own)
+    own = [problem.removeprefix(f"{source}: ") for problem in problems]
+    found = variant_problems(tree, own) + space_problems(tree, own)
+    problems += [f"{source}: {problem}" for problem in found]
     if problems:
         raise InputError("\n".join(problems))
     return config
@@ -57,7 +103,7 @@ def load_resolved(path: str | Path) -> Config:
     """Read a configuration that `dump_config` wrote.
 
     The variants of a study were checked before it was written; they are not applied again, as
-    all defaults stand there now (see `variant_configs`).
+    all defaults are written there (see `variant_configs`).
 
     Raises:
         InputError: the file cannot be read, or was changed into something that is no config.
@@ -67,8 +113,7 @@ def load_resolved(path: str | Path) -> Config:
 
 def check_configs(paths: Sequence[str | Path], overrides: Iterable[str] = ()) -> list[str]:
     """Return every problem of every file, one text each; empty when all are good."""
-    overrides = list(overrides)
-    problems = []
+    overrides, problems = list(overrides), []
     for path in paths:
         try:
             load_config(path, overrides)
@@ -79,7 +124,7 @@ def check_configs(paths: Sequence[str | Path], overrides: Iterable[str] = ()) ->
 
 def dump_config(config: Config) -> str:
     """Return the resolved configuration as YAML that `load_config` reads back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return as_yaml(config.model_dump(mode="json"))
 
 
 def differences(before: Config, after: Config) -> list[str]:
@@ -90,14 +135,10 @@ def differences(before: Config, after: Config) -> list[str]:
     """
     left, right = _leaves(before.model_dump(mode="json")), _leaves(after.model_dump(mode="json"))
     return [
-        f"{key}: {_shown(left, key)} there, {_shown(right, key)} here"
+        f"{key}: {left.get(key, 'absent')} there, {right.get(key, 'absent')} here"
         for key in dict.fromkeys([*left, *right])
         if left.get(key) != right.get(key) or (key in left) != (key in right)
     ]
-
-
-def _shown(leaves: dict, key: str) -> object:
-    return leaves.get(key, "absent")
 
 
 def _leaves(tree: dict, prefix: str = "") -> dict[str, object]:

@@ -9,39 +9,60 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bnzoo.config.base import PositiveInt, Section
 from bnzoo.config.batch_norm import BatchNorm
-from bnzoo.config.model_fields import (
-    Activation,
-    ImageShape,
-    Initialization,
-    Placement,
-    SequenceShape,
-    Shape,
-    refuse,
-    sizes,
-)
 from bnzoo.config.problems import check
+from bnzoo.config.section import PositiveInt, Section, whole
 from bnzoo.errors import InputError, nearest
+
+# Keras' activations that work on each value alone and need no argument.
+Activation = Literal[
+    "elu",
+    "gelu",
+    "leaky_relu",
+    "linear",
+    "mish",
+    "relu",
+    "relu6",
+    "selu",
+    "sigmoid",
+    "silu",
+    "softplus",
+    "tanh",
+]
 
 _CHANNELS = "Each entry is the number of channels of one block."
 _UNITS = "Each entry is the number of units of one hidden layer."
+_SAMPLE = "It is the shape of one sample, without the batch."
+
+OneBlock = Annotated[tuple[PositiveInt], whole("a list of one positive integer", _CHANNELS)]
+Shape = Annotated[
+    tuple[PositiveInt, ...], Field(min_length=1), whole("a shape of positive integers", _SAMPLE)
+]
+ImageShape = Annotated[
+    tuple[PositiveInt, PositiveInt, PositiveInt],
+    whole("(height, width, channels) as three positive integers", _SAMPLE),
+]
+SequenceShape = Annotated[
+    tuple[PositiveInt | None, PositiveInt],
+    whole("(steps, features) as positive integers, or null steps for any length", _SAMPLE),
+]
 
 
 class ModelParameters(Section):
     """What every model can be told.
 
     Attributes:
+        name: which model; `bnzoo models` lists them.
         placement: where batch normalization stands: nowhere, before or after the activation.
-        initialization: `keras` is Keras' defaults (glorot-uniform kernels, zero biases); `torch` is
+        initialization: keras is Keras' defaults (glorot-uniform kernels, zero biases); torch is
             PyTorch's (kernels and biases uniform in +-1/sqrt(fan_in)).
         batch_norm: arguments of the batch normalization layers.
-        input_shape: shape of one sample, without the batch. `None`: the data's, or as published.
-        classes: number of logits. `None`: the data's, or as published.
+        input_shape: shape of one sample, without the batch; null takes the data's.
+        classes: number of logits; null takes the number of classes of the data.
         activation: after every hidden layer.
-        use_bias: `True`: every linear layer has a bias, as published. `False` leaves out those
-            that batch normalization makes idle by subtracting the mean right after them (that is
-            with `placement: before`), and only those, so that the network stays as expressive.
+        use_bias: true gives every linear layer a bias, as published. false leaves out those that
+            batch normalization makes idle by subtracting the mean right after them (that is with
+            placement before), and only those, so that the network stays as expressive.
     """
 
     # One line for `bnzoo models`, and where the network and its published sizes come from.
@@ -49,15 +70,34 @@ class ModelParameters(Section):
     source: ClassVar[str]
     published_input_shape: ClassVar[tuple[int | None, ...]]
     published_classes: ClassVar[int | None] = 10
+    # The axes of a sample, where the network needs certain ones, and the view that has them.
+    axes: ClassVar[tuple[str, ...]] = ()
+    view: ClassVar[str] = "flat"
 
     name: str
-    placement: Placement = "before"
-    initialization: Initialization = "keras"
+    placement: Literal["none", "before", "after"] = "before"
+    initialization: Literal["keras", "torch"] = "keras"
     batch_norm: BatchNorm = BatchNorm()
     input_shape: Shape | None = None
     classes: PositiveInt | None = None
     activation: Activation = "relu"
     use_bias: bool = True
+
+    def check_axes(self, input_shape: tuple[int | None, ...]) -> None:
+        """Refuse data whose samples have other axes than the network needs.
+
+        Args:
+            input_shape: shape of one sample, without the batch; `None` where a size is not known.
+
+        Raises:
+            InputError: names the `data.view` that has them.
+        """
+        if self.axes and len(input_shape) != len(self.axes):
+            received = ", ".join("any" if size is None else str(size) for size in input_shape)
+            raise InputError(
+                f"{self.name}: expected data of shape ({', '.join(self.axes)}), got ({received}). "
+                f"Set data.view: {self.view}, or choose another model."
+            )
 
     def resolved(
         self, input_shape: tuple[int | None, ...] | None = None, classes: int | None = None
@@ -75,6 +115,8 @@ class ModelParameters(Section):
         Raises:
             InputError: the data does not fit what the config says, or the network.
         """
+        if input_shape:
+            self.check_axes(input_shape)
         if self.input_shape and input_shape and not _matches(self.input_shape, input_shape):
             raise InputError(
                 f"{self.name}: input_shape: expected the data's {tuple(input_shape)}, got "
@@ -93,18 +135,27 @@ class ModelParameters(Section):
 
 
 class Dense(ModelParameters):
-    """Dense layers on flattened samples; 784-64-10 as published."""
+    """Dense layers on flattened samples; 784-64-10 as published.
+
+    Attributes:
+        units: of each hidden layer.
+    """
 
     summary: ClassVar = "dense 64, ReLU, dense 10 on 784 pixels"
     source: ClassVar = "the usual first example on MNIST: 784 - 64 - BN - ReLU - 10"
     published_input_shape: ClassVar = (784,)
 
-    name: Literal["dense"] = "dense"
-    units: Annotated[tuple[int, ...], sizes(_UNITS)] = (64,)
+    name: Literal["dense"]
+    units: Annotated[
+        tuple[PositiveInt, ...], Field(min_length=1), whole("a list of positive integers", _UNITS)
+    ] = (64,)
 
 
 class _ImageNetwork(ModelParameters):
     """A network for images, whose poolings set the smallest image it can take."""
+
+    axes: ClassVar = ("height", "width", "channels")
+    view: ClassVar = "image"
 
     input_shape: ImageShape | None = None
 
@@ -119,16 +170,22 @@ class _ImageNetwork(ModelParameters):
     def _large_enough(self) -> Self:
         smallest = self.smallest_size()
         if self.input_shape is not None and min(self.input_shape[:2]) < smallest:
-            refuse(
-                f"an input_shape of at least {smallest} x {smallest} pixels",
-                self.input_shape,
-                f"Nothing would be left of a smaller image inside {self.name}: use larger images.",
+            raise ValueError(
+                f"expected an input_shape of at least {smallest} x {smallest} pixels, got "
+                f"{list(self.input_shape)}. Nothing would be left of a smaller image inside "
+                f"{self.name}: use larger images."
             )
         return self
 
 
 class LeNet(_ImageNetwork):
-    """Two convolutions with poolings, two hidden dense layers."""
+    """Two convolutions with poolings, two hidden dense layers.
+
+    Attributes:
+        filters: channels of each convolution.
+        kernel_size: height and width of the convolutions, in pixels.
+        units: of each hidden dense layer.
+    """
 
     summary: ClassVar = "LeNet: 2 x [conv 5x5, ReLU, max-pool], dense 120 and 84, 32x32x3 images"
     source: ClassVar = (
@@ -137,10 +194,14 @@ class LeNet(_ImageNetwork):
     )
     published_input_shape: ClassVar = (32, 32, 3)
 
-    name: Literal["lenet"] = "lenet"
-    filters: Annotated[tuple[int, ...], sizes(_CHANNELS, count=2)] = (6, 16)
+    name: Literal["lenet"]
+    filters: Annotated[
+        tuple[PositiveInt, PositiveInt], whole("a list of two positive integers", _CHANNELS)
+    ] = (6, 16)
     kernel_size: PositiveInt = 5
-    units: Annotated[tuple[int, ...], sizes(_UNITS, count=2)] = (120, 84)
+    units: Annotated[
+        tuple[PositiveInt, PositiveInt], whole("a list of two positive integers", _UNITS)
+    ] = (120, 84)
 
     def smallest_size(self) -> int:
         """Go back from one pixel through each pooling (x 2) and valid convolution (+ k - 1)."""
@@ -151,7 +212,12 @@ class LeNet(_ImageNetwork):
 
 
 class ThreeConv(_ImageNetwork):
-    """Three convolutions that keep the size, one pooling."""
+    """Three convolutions that keep the size, one pooling.
+
+    Attributes:
+        filters: channels of each convolution.
+        kernel_size: height and width of the convolutions, in pixels.
+    """
 
     summary: ClassVar = "3 x [conv 3x3 of 16 filters, ReLU], max-pool, dense 10 on 32x32x1 images"
     source: ClassVar = (
@@ -160,20 +226,28 @@ class ThreeConv(_ImageNetwork):
     )
     published_input_shape: ClassVar = (32, 32, 1)
 
-    name: Literal["three_conv"] = "three_conv"
-    filters: Annotated[tuple[int, ...], sizes(_CHANNELS, count=3)] = (16, 16, 16)
+    name: Literal["three_conv"]
+    filters: Annotated[
+        tuple[PositiveInt, PositiveInt, PositiveInt],
+        whole("a list of three positive integers", _CHANNELS),
+    ] = (16, 16, 16)
     kernel_size: PositiveInt = 3
 
 
 class OneConv(_ImageNetwork):
-    """One convolution that keeps the size, one pooling."""
+    """One convolution that keeps the size, one pooling.
+
+    Attributes:
+        filters: channels of the convolution.
+        kernel_size: height and width of the convolution, in pixels.
+    """
 
     summary: ClassVar = "conv 3x3 of 16 filters, ReLU, max-pool, dense 10 on 32x32x1 images"
     source: ClassVar = ThreeConv.source
     published_input_shape: ClassVar = (32, 32, 1)
 
-    name: Literal["one_conv"] = "one_conv"
-    filters: Annotated[tuple[int, ...], sizes(_CHANNELS, count=1)] = (16,)
+    name: Literal["one_conv"]
+    filters: OneBlock = (16,)
     kernel_size: PositiveInt = 3
 
 
@@ -181,19 +255,24 @@ class Conv1D(ModelParameters):
     """One convolution over steps: bare as in the sources, or a classifier of padded sequences.
 
     Attributes:
-        activation: `None` is no activation in the bare example, and ReLU in the classifier.
+        activation: after the convolution; null is ReLU in the classifier and none in the bare
+            example.
+        filters: channels of the convolution.
+        kernel_size: steps that the convolution spans.
         mask_value: a step whose features all equal this is padding (classifier only).
     """
 
     summary: ClassVar = "conv of 64 filters over 3 of 128 steps x 256 features; or a classifier"
     source: ClassVar = "the usual Conv1D example: input (128, 256), 64 filters over 3 steps, BN"
     published_input_shape: ClassVar = (128, 256)
+    axes: ClassVar = ("steps", "features")
+    view: ClassVar = "rows"
     published_classes: ClassVar = None
 
-    name: Literal["conv1d"] = "conv1d"
+    name: Literal["conv1d"]
     input_shape: SequenceShape | None = None
     activation: Activation | None = None
-    filters: Annotated[tuple[int, ...], sizes(_CHANNELS, count=1)] = (64,)
+    filters: OneBlock = (64,)
     kernel_size: PositiveInt = 3
     mask_value: float = -1.0
 
@@ -209,10 +288,10 @@ class Conv1D(ModelParameters):
     def _long_enough(self) -> Self:
         steps = self.input_shape[0] if self.input_shape else None
         if steps is not None and steps < self.kernel_size:
-            refuse(
-                f"an input_shape of at least kernel_size = {self.kernel_size} steps",
-                self.input_shape,
-                "Use longer sequences, a smaller kernel_size, or None steps for any length.",
+            raise ValueError(
+                f"expected an input_shape of at least kernel_size = {self.kernel_size} steps, got "
+                f"{list(self.input_shape)}. Use longer sequences, a smaller kernel_size, or null "
+                "steps for any length."
             )
         return self
 
@@ -245,13 +324,10 @@ def model_parameters(name: str, **parameters: Any) -> ModelParameters:
         InputError: an unknown name, or every problem of the parameters, one per line.
     """
     if name not in MODEL_NAMES:
-        raise InputError(f"expected the name of a model, got {name!r}. {_model_hint(name)}")
+        known = f"There are {', '.join(MODEL_NAMES)}."
+        hint = f"{nearest(name, MODEL_NAMES)} {known}".strip()
+        raise InputError(f"expected the name of a model, got {name!r}. {hint}")
     return check(MODEL_SCHEMAS[name], {"name": name, **parameters}, source=name)
-
-
-def _model_hint(name: Any) -> str:
-    near = nearest(name, MODEL_NAMES) if isinstance(name, str) else ""
-    return f"{near} There are {', '.join(MODEL_NAMES)}.".strip()
 
 
 def _matches(model: tuple[int | None, ...], data: tuple[int | None, ...]) -> bool:

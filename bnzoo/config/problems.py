@@ -2,11 +2,13 @@
 
 import copy
 import functools
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from bnzoo.config.section import as_lists
 from bnzoo.errors import InputError, close_words, nearest
 
 _EXPECTED = {
@@ -20,6 +22,7 @@ _EXPECTED = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
+    "union_tag_not_found": "a mapping with a `name`",
     "none_required": "null",
     "greater_than": "a number above {gt:g}",
     "greater_than_equal": "a number of at least {ge:g}",
@@ -29,7 +32,6 @@ _EXPECTED = {
     "too_long": "at most {max_length} entries",
     "literal_error": "{expected}",
 }
-
 
 Checked = TypeVar("Checked", bound=BaseModel)
 
@@ -69,7 +71,7 @@ def readable(schema: type[Checked], section: Any) -> Checked | None:
 def _describe(error: ValidationError, schema: type[BaseModel], tree: dict) -> list[str]:
     merged: dict[str, list[Mapping]] = {}
     for item in error.errors():
-        merged.setdefault(_dotted(item["loc"], tree), []).append(item)
+        merged.setdefault(_dotted(item, tree), []).append(item)
     return [_sentence(path, items, schema) for path, items in merged.items()]
 
 
@@ -78,49 +80,42 @@ def _behind_unknown_names(error: ValidationError, schema: type[BaseModel], tree:
 
     The name chooses the schema, so pydantic looks at nothing else there.
     """
-    mended = copy.deepcopy(tree)
-    paths = []
+    mended, paths = copy.deepcopy(tree), []
     for item in error.errors():
-        if item["type"] == "union_tag_invalid":
+        path = _dotted(item, tree)
+        if path and item["type"] == "union_tag_invalid":
             close = close_words(item["ctx"]["tag"], _words(item["ctx"]["expected_tags"]))
-            path = _dotted(item["loc"], tree)
-            if close and path:
+            if close:
                 functools.reduce(dict.get, path.split("."), mended)["name"] = close[0]
-                paths.append(path)
+                paths.append(f"{path}.")
     try:
         schema.model_validate(mended)
     except ValidationError as second:
         lines = _describe(second, schema, mended)
-        return [line for line in lines if line.startswith(tuple(f"{path}." for path in paths))]
+        return [line for line in lines if line.startswith(tuple(paths))]
     return []
 
 
-def _dotted(location: Iterable[str | int], tree: Any) -> str:
+def _dotted(item: Mapping, tree: Any) -> str:
     """Return the path as the user would type it.
 
-    Pydantic puts the chosen member of a tagged union, and names of validators, into the path.
+    Pydantic puts the chosen member of a union, and names of validators, into the path.
     """
-    keys = [key for key in location if not str(key).startswith("function-")]
     path, node = [], tree
-    for position, key in enumerate(keys):
-        if isinstance(node, dict):
-            is_last = position == len(keys) - 1
-            is_tag = key == node.get("name") and (not is_last or key not in node)
-            if is_tag or (key not in node and not is_last):
-                continue
-            node = node.get(key)
-        elif isinstance(node, list | tuple) and isinstance(key, int) and key < len(node):
+    for key in item["loc"]:
+        try:
             node = node[key]
-        else:
+        except (KeyError, IndexError, TypeError):
             continue
         path.append(str(key))
+    if item["type"] == "missing":
+        path.append(str(item["loc"][-1]))
     return ".".join(path)
 
 
 def _sentence(path: str, items: list[Mapping], schema: type[BaseModel]) -> str:
     prefix = f"{path}: " if path else ""
-    kinds = {item["type"] for item in items}
-    first = items[0]
+    kinds, first = {item["type"] for item in items}, items[0]
     if "extra_forbidden" in kinds:
         known = _known_keys(first["loc"][:-1], schema)
         name = path.rpartition(".")[2]
@@ -128,29 +123,34 @@ def _sentence(path: str, items: list[Mapping], schema: type[BaseModel]) -> str:
         return f"{prefix}unknown key {name!r}. {advice}"
     if "missing" in kinds:
         return f"{prefix}missing. Add this key; `bnzoo configs` lists examples."
-    if "union_tag_not_found" in kinds:
-        return f"{prefix}expected a mapping with a `name`, got {_plain(first['input'])}."
     if "union_tag_invalid" in kinds:
         tag, known = first["ctx"]["tag"], _words(first["ctx"]["expected_tags"])
-        return (
-            f"{prefix}name: expected one of {', '.join(known)}, got {tag!r}. "
-            f"{nearest(tag, known)}".rstrip()
-        ).replace(": name", ".name", 1)
+        where = ".".join([*filter(None, [path]), "name"])
+        return f"{where}: expected one of {', '.join(known)}, got {tag!r}. {nearest(tag, known)}"
     if "value_error" in kinds:
-        return f"{prefix}{first['ctx']['error']}"
+        text = str(first["ctx"]["error"])
+        # A check of several keys begins with the one that is wrong: `seeds: expected ...`.
+        return f"{path}.{text}" if path and re.match(r"\w+: ", text) else f"{prefix}{text}"
     return _expected_and_got(prefix, items)
 
 
 def _expected_and_got(prefix: str, items: list[Mapping]) -> str:
     expected = list(dict.fromkeys(_expectation(item) for item in items))
-    received = items[0]["input"]
-    advice = ""
+    received, advice = as_lists(items[0]["input"]), ""
     words = [word for item in items for word in _words(item.get("ctx", {}).get("expected", ""))]
-    if words and isinstance(received, str):
-        advice = " " + nearest(received, words)
+    if isinstance(received, str) and words:
+        advice = nearest(received, words)
     elif isinstance(received, str) and expected[0] in ("a number", "an integer"):
-        advice = " Write it without quotes."
-    return f"{prefix}expected {' or '.join(expected)}, got {_plain(received)}.{advice}".rstrip()
+        advice = _advice_on_number(received)
+    return f"{prefix}expected {' or '.join(expected)}, got {received!r}. {advice}".rstrip()
+
+
+def _advice_on_number(text: str) -> str:
+    try:
+        float(text)
+    except ValueError:
+        return "Write a number, such as 3."
+    return "Write it without quotes."
 
 
 def _expectation(item: Mapping) -> str:
@@ -160,39 +160,24 @@ def _expectation(item: Mapping) -> str:
 
 def _known_keys(location: tuple, schema: type[BaseModel]) -> list[str]:
     """Return the keys of the section at `location`, following fields and union tags."""
-    candidates: list[Any] = [schema]
+    sections = [schema]
     for key in location:
-        following: list[Any] = []
-        for model in candidates:
-            field = model.model_fields.get(key)
-            following += _sections_in(field.annotation) if field else []
-            if _tag(model) == key:
-                following.append(model)
-        candidates = following or candidates
-    return sorted({name for model in candidates for name in model.model_fields})
+        tagged = [one for one in sections if key in get_args(_annotation(one, "name"))]
+        inside = [part for one in sections for part in _sections_in(_annotation(one, key))]
+        sections = tagged or inside or sections
+    return sorted({name for one in sections for name in one.model_fields})
+
+
+def _annotation(section: type[BaseModel], key: Any) -> Any:
+    field = section.model_fields.get(key)
+    return field and field.annotation
 
 
 def _sections_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    arguments = getattr(annotation, "__args__", ())
-    return [section for argument in arguments for section in _sections_in(argument)]
-
-
-def _tag(model: type[BaseModel]) -> Any:
-    field = model.model_fields.get("name")
-    return getattr(field.annotation, "__args__", (None,))[0] if field else None
+    return [section for part in get_args(annotation) for section in _sections_in(part)]
 
 
 def _words(text: str) -> list[str]:
     return [word for part in text.replace(" or ", ",").split(",") if (word := part.strip(" '"))]
-
-
-def _plain(value: Any) -> str:
-    return repr(_as_lists(value))
-
-
-def _as_lists(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_as_lists(item) for item in value]
-    return value

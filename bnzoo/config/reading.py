@@ -67,31 +67,35 @@ def parse_yaml(text: str) -> Any:
     """Return the plain Python value of a YAML text.
 
     Raises:
-        yaml.YAMLError: the text is no YAML, or a mapping names a key twice.
+        InputError: the text is no YAML, or a mapping names a key twice.
     """
-    return yaml.load(text, Loader=_Loader)
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise InputError(f"not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def as_yaml(tree: Any) -> str:
+    """Return plain Python values as YAML text, mappings in their own order."""
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
 def read_yaml(path: Path) -> dict:
     """Return the mapping that a YAML file holds.
 
     Raises:
-        InputError: there is no such file, or it is no YAML, or no mapping.
+        FileNotFoundError: there is no such file.
+        InputError: it is no YAML, or no mapping.
     """
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file. `bnzoo configs` lists starter configs, and "
-            f"`bnzoo configs NAME > {path}` writes one."
-        ) from None
     except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: expected a readable YAML file in UTF-8, got: {error}. "
-            "Name the config file itself."
+            "Name a config file, or the folder of a run, study or sweep."
         ) from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}.") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}.") from None
     if not isinstance(content, dict):
         raise InputError(
             f"{path}: expected a mapping with the sections data, model and train, "

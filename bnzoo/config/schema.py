@@ -1,25 +1,85 @@
-"""What a run is: the whole tree of a configuration."""
+"""What a run is: the whole tree of a configuration, and the variants of a study."""
 
-from typing import Annotated
+import re
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from bnzoo.config.base import Section
-from bnzoo.config.compare import Compare
 from bnzoo.config.data import Data
 from bnzoo.config.models import Model
+from bnzoo.config.section import Section, Seed, Seeds
 from bnzoo.config.train import Train
 from bnzoo.config.tune import Tune
 from bnzoo.errors import InputError
+
+BASELINE = "baseline"
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+# Dotted path into the config -> the value that stands there in a variant.
+Overrides = dict[str, Any]
+
+
+class Compare(Section):
+    """The variants of a study. Each is the whole config with a few keys changed, as by `--set`.
+
+    Attributes:
+        baseline: what is changed for the baseline, against which every variant is measured; by
+            default nothing.
+        variants: what is changed for each variant, by its name.
+        seeds: the seed of each run of a variant. They are the same for all variants, so that
+            differences are taken seed by seed; three is the least that shows a spread.
+    """
+
+    baseline: Overrides = Field(default_factory=dict)
+    variants: dict[str, Overrides]
+    seeds: Seeds = (0, 1, 2)
+
+    def overrides(self) -> dict[str, Overrides]:
+        """Return what is changed in each variant by its name; the baseline comes first."""
+        return {BASELINE: self.baseline, **self.variants}
+
+    @field_validator("baseline", mode="before")
+    @classmethod
+    def _baseline_may_be_empty(cls, value: Any) -> Any:
+        return {} if value is None else value  # `baseline:` with nothing behind it
+
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _variants_have_names(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not value:
+            raise ValueError(
+                f"expected at least one variant, got {value!r}. "
+                "For example variants: {before: {model.placement: before}}."
+            )
+        wrong = [name for name in value if not isinstance(name, str) or not _NAME.fullmatch(name)]
+        if wrong:
+            raise ValueError(
+                f"expected names of letters, digits, _ and -, got {', '.join(map(repr, wrong))}. "
+                "Each is the name of a folder; put a number in quotes."
+            )
+        if BASELINE in value:
+            raise ValueError(
+                f"expected no variant named {BASELINE!r}, as the baseline is one already. "
+                "Move its keys to compare.baseline, or choose another name."
+            )
+        return value
 
 
 class Config(Section):
     """One run: which data, which model, how it is trained, from which seed.
 
     Or a study of such runs, with a `compare` section, or a sweep, with a `tune` section.
+
+    Attributes:
+        seed: of weights, of the validation split, and of the order of the examples.
+        data: which examples, and in what form.
+        model: which network.
+        train: how it is trained.
+        compare: variants for `bnzoo compare`.
+        tune: keys to search for `bnzoo tune`.
     """
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Seed = 0
     data: Data
     model: Model
     train: Train = Train()
@@ -28,6 +88,9 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> "Config":
+        known = self.data.known_shape()
+        if known:
+            self.check_data(*known)
         stopping = self.train.early_stopping
         if stopping and stopping.monitor.startswith("val_") and self.data.validation == "none":
             raise ValueError(
@@ -41,6 +104,29 @@ class Config(Section):
                 f"none, got {objective!r}. Set data.validation, for example to 0.1."
             )
         return self
+
+    def check_data(self, raw: tuple[int | None, ...], classes: int | None) -> None:
+        """Refuse data that the model cannot take, as far as it is known.
+
+        Args:
+            raw: (height, width, channels) of the images, `None` where a size is not known.
+            classes: how many the data has, or `None`.
+
+        Raises:
+            InputError: says what the model takes instead.
+        """
+        shape, fewest = self.data.input_shape(raw), self.data.min_length
+        if fewest and shape[0] is not None and fewest > shape[0]:
+            raise InputError(
+                f"data.min_length: expected at most the {shape[0]} steps of {self.data.name}, got "
+                f"{fewest}. Lower it."
+            )
+        try:
+            self.model.check_axes(shape)
+            if None not in shape:
+                self.model.resolved(shape, classes)
+        except InputError as error:
+            raise InputError(f"model: {error}") from None
 
     def measures(self, metric: str) -> bool:
         """Tell whether the history of a run has a metric.

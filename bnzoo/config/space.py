@@ -8,20 +8,21 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from bnzoo.config.overrides import resolve
 from bnzoo.config.schema import Config
 from bnzoo.config.tune import CONTINUOUS_STEPS, Range, Tune
-from bnzoo.config.variants import resolve
 from bnzoo.errors import InputError
 
 Values = dict[str, Any]
 
-FIXED = {
+_FIXED = {
     "seed": "List the seeds of each trial in tune.seeds.",
     "compare": "A trial changes what is run, not a study.",
     "tune": "A trial changes what is run, not the sweep.",
 }
 DIGITS = 4  # of a range's values: 0.03162 says enough, and its folder is called so
 NAME_LENGTH = 100  # characters of a trial's folder
+HYPERBAND_FACTOR = 3  # of keras-tuner: one trial in three goes on, for three times the epochs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +33,11 @@ class Dimension:
         path: the key, as a dotted path.
         values: all values that it can have, in order.
         conditions: by path, the values of others with which it is searched at all.
-        is_range: whether the values are numbers of a range, without steps of its own.
     """
 
     path: str
     values: tuple[Any, ...]
     conditions: dict[str, tuple[Any, ...]]
-    is_range: bool = False
 
     def is_active(self, values: Values) -> bool:
         """Tell whether the key is searched, given the values of the keys before it."""
@@ -47,34 +46,44 @@ class Dimension:
         )
 
 
-def search_space(tree: dict, tune: Tune) -> list[Dimension]:
+def search_order(tune: Tune) -> list[str]:
     """Return the keys of a space, each after those that its conditions name.
+
+    Keys whose conditions wait for each other in a circle are left out.
+    """
+    ordered: list[str] = []
+    while True:
+        waiting = (path for path in tune.space if path not in ordered)
+        ready = (path for path in waiting if set(tune.conditions.get(path, {})) <= set(ordered))
+        path = next(ready, None)
+        if path is None:
+            return ordered
+        ordered.append(path)
+
+
+def search_space(tree: dict, tune: Tune) -> list[Dimension]:
+    """Return the keys of a space with all of their values, in `search_order`.
 
     Args:
         tree: the configuration as plain mappings; it decides whose values are whole numbers.
         tune: the checked section, without circles in its conditions.
     """
-    waiting, ordered = dict(tune.space), []
-    while waiting:
-        known = {dimension.path for dimension in ordered}
-        path = next(p for p in waiting if set(tune.conditions.get(p, {})) <= known)
-        searched, conditions = waiting.pop(path), tune.conditions.get(path, {})
-        if isinstance(searched, Range):
+    space = []
+    for path in search_order(tune):
+        values, conditions = tune.space[path], tune.conditions.get(path, {})
+        if isinstance(values, Range):
             first = {parent: allowed[0] for parent, allowed in conditions.items()}
-            values = _range_values(searched, _is_whole(tree, path, searched, first))
-        else:
-            values = searched
-        is_range = isinstance(searched, Range) and searched.steps is None
-        ordered.append(Dimension(path, values, conditions, is_range))
-    return ordered
+            values = _range_values(values, _is_whole(tree, path, values, first))
+        space.append(Dimension(path, values, conditions))
+    return space
 
 
 def space_of(config: Config) -> list[Dimension]:
     """Return the keys that a checked configuration searches."""
-    return search_space(plain_tree(config), config.tune)
+    return search_space(_plain_tree(config), config.tune)
 
 
-def plain_tree(config: Config) -> dict:
+def _plain_tree(config: Config) -> dict:
     """Return a configuration as `trial_config` changes it: only what was set, not the defaults."""
     return config.model_dump(mode="json", exclude_unset=True, exclude={"compare", "tune"})
 
@@ -100,28 +109,75 @@ def _range_values(span: Range, whole: bool) -> tuple[float, ...]:
     steps = span.steps or CONTINUOUS_STEPS
     if whole:
         steps = min(steps, span.max - span.min + 1)
-    shares = [step / (steps - 1) for step in range(steps)]
+    shares = [step / (steps - 1) for step in range(1, steps - 1)]
     if span.scale == "log":
-        ratio = math.log(span.max / span.min)
-        found = [span.min * math.exp(ratio * share) for share in shares]
+        between = [span.min * (span.max / span.min) ** share for share in shares]
     else:
-        found = [span.min + (span.max - span.min) * share for share in shares]
-    found = [span.min, *found[1:-1], span.max]  # not 0.9999999
-    numbers = [round(value) if whole else float(f"{value:.{DIGITS}g}") for value in found]
+        between = [span.min + (span.max - span.min) * share for share in shares]
+    numbers = [
+        round(value) if whole else float(f"{value:.{DIGITS}g}")
+        for value in (span.min, *between, span.max)
+    ]
     return tuple(dict.fromkeys(numbers))
 
 
 def combinations(space: list[Dimension], values: Values | None = None) -> Iterator[Values]:
     """Yield every combination; keys whose conditions are not met are left out of it."""
+    values = values or {}
     if not space:
-        yield dict(values or {})
+        yield values
         return
     first, *rest = space
-    if not first.is_active(values or {}):
+    if not first.is_active(values):
         yield from combinations(rest, values)
         return
     for value in first.values:
-        yield from combinations(rest, {**(values or {}), first.path: value})
+        yield from combinations(rest, {**values, first.path: value})
+
+
+def count_combinations(space: list[Dimension]) -> int:
+    """Return how many combinations there are, without making them: there may be billions.
+
+    Args:
+        space: the keys, each after those that its conditions name.
+    """
+    parents = {path for one in space for path in one.conditions}
+    # Only the values that conditions look at decide which of the other keys are searched.
+    sizes = {one.path: 1 if one.path in parents else len(one.values) for one in space}
+    few = [
+        one if one.path in parents else dataclasses.replace(one, values=one.values[:1])
+        for one in space
+    ]
+    return sum(math.prod(sizes[path] for path in values) for values in combinations(few))
+
+
+def expected_trials(config: Config) -> int:
+    """Return how many trials a sweep makes; a random one may find no new values a little earlier.
+
+    Args:
+        config: checked, with a `tune` section.
+    """
+    if config.tune.algorithm == "hyperband":
+        return sum(map(sum, _hyperband_sizes(config.train.epochs)))
+    count, most = count_combinations(space_of(config)), config.tune.max_trials
+    return count if most is None else min(most, count)
+
+
+def hyperband_starts(epochs: int) -> int:
+    """Return how many combinations hyperband starts, over all of its brackets."""
+    return sum(sizes[0] for sizes in _hyperband_sizes(epochs))
+
+
+def _hyperband_sizes(epochs: int) -> list[list[int]]:
+    """Return how many trials each round of each bracket has, by keras-tuner's formula."""
+    brackets, left = 0, float(epochs)
+    while left >= 1:
+        brackets, left = brackets + 1, left / HYPERBAND_FACTOR
+    last = math.ceil(1 + math.log(epochs, HYPERBAND_FACTOR))
+    return [
+        [math.ceil(last / (n + 1) * HYPERBAND_FACTOR ** (n - round)) for round in range(n + 1)]
+        for n in range(brackets)
+    ]
 
 
 def trial_config(
@@ -135,7 +191,7 @@ def trial_config(
         seed: of the run; None keeps the configuration's own.
         epochs: other than the configuration's, as in the rounds of hyperband.
     """
-    tree, overrides = plain_tree(config), dict(values)
+    tree, overrides = _plain_tree(config), dict(values)
     if seed is not None:
         tree["seed"] = seed
     if epochs is not None:
@@ -153,7 +209,7 @@ def resolve_values(tree: dict, values: Values) -> Config:
     Raises:
         InputError: names every problem, one per line.
     """
-    return resolve(tree, values, "tune.space", FIXED)
+    return resolve(tree, values, "tune.space", _FIXED)
 
 
 def values_name(values: Values) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from bnzoo.config.base import (
+from bnzoo.config.section import (
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -18,10 +18,14 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class _Optimizer(Section):
     """What every optimizer takes; names and defaults are Keras' own.
 
-    learning_rate: step size; 0.001 is the rate of the published recipes.
-    weight_decay: decoupled weight decay per step, or None.
-    global_clipnorm: largest norm of the gradient over all weights, or None.
+    Attributes:
+        name: which optimizer of Keras.
+        learning_rate: step size; 0.001 is the rate of the published recipes.
+        weight_decay: decoupled weight decay per step; null is none.
+        global_clipnorm: largest norm of the gradient over all weights; null is no limit.
     """
+
+    name: str
 
     learning_rate: PositiveFloat = 0.001
     weight_decay: NonNegativeFloat | None = None
@@ -29,73 +33,115 @@ class _Optimizer(Section):
 
 
 class SGD(_Optimizer):
-    """Stochastic gradient descent (`keras.optimizers.SGD`)."""
+    """Stochastic gradient descent (`keras.optimizers.SGD`).
 
-    name: Literal["sgd"] = "sgd"
+    Attributes:
+        momentum: share of the last update added to the next.
+        nesterov: Nesterov momentum.
+    """
+
+    name: Literal["sgd"]
     momentum: Share = 0.0
     nesterov: bool = False
 
 
 class _Adam(_Optimizer):
+    """What Adam and AdamW take.
+
+    Attributes:
+        beta_1: share of the old average of gradients kept at each step.
+        beta_2: share of the old average of squared gradients kept at each step.
+        epsilon: added to the root of that average.
+    """
+
     beta_1: Share = 0.9
     beta_2: Share = 0.999
     epsilon: PositiveFloat = 1e-7
 
 
 class Adam(_Adam):
-    """Adam (`keras.optimizers.Adam`)."""
+    """Adam (`keras.optimizers.Adam`).
 
-    name: Literal["adam"] = "adam"
+    Attributes:
+        amsgrad: divide by the largest average of squared gradients so far.
+    """
+
+    name: Literal["adam"]
     amsgrad: bool = False
 
 
 class AdamW(_Adam):
     """Adam with decoupled weight decay (`keras.optimizers.AdamW`)."""
 
-    name: Literal["adamw"] = "adamw"
+    name: Literal["adamw"]
     weight_decay: NonNegativeFloat = 0.004
 
 
 class RMSprop(_Optimizer):
-    """RMSprop (`keras.optimizers.RMSprop`)."""
+    """RMSprop (`keras.optimizers.RMSprop`).
 
-    name: Literal["rmsprop"] = "rmsprop"
+    Attributes:
+        rho: share of the old average of squared gradients kept at each step.
+        momentum: share of the last update added to the next.
+        epsilon: added to that average.
+    """
+
+    name: Literal["rmsprop"]
     rho: Share = 0.9
     momentum: Share = 0.0
     epsilon: PositiveFloat = 1e-7
 
 
 class Constant(Section):
-    """The learning rate stays what it is."""
+    """The learning rate stays what it is.
 
-    name: Literal["constant"] = "constant"
+    Attributes:
+        name: which schedule.
+    """
+
+    name: Literal["constant"]
 
 
 class Cosine(Section):
     """Cosine decay over the run, after a linear warm-up (`keras.optimizers.schedules.CosineDecay`).
 
-    warmup_epochs: epochs of linear rise from 0; may be a fraction.
-    alpha: the last learning rate as a share of the first.
+    Attributes:
+        name: which schedule.
+        warmup_epochs: epochs of linear rise from 0; may be a fraction.
+        alpha: the last learning rate as a share of the first.
     """
 
-    name: Literal["cosine"] = "cosine"
+    name: Literal["cosine"]
     warmup_epochs: NonNegativeFloat = 0.0
     alpha: Share = 0.0
 
 
 class Exponential(Section):
-    """The rate shrinks by `decay_rate` every `decay_epochs` epochs (`ExponentialDecay`)."""
+    """The rate shrinks by `decay_rate` every `decay_epochs` epochs (`ExponentialDecay`).
 
-    name: Literal["exponential"] = "exponential"
+    Attributes:
+        name: which schedule.
+        decay_rate: factor of the rate.
+        decay_epochs: epochs after which it has been applied once.
+        staircase: apply it all at once, at the end of those epochs.
+    """
+
+    name: Literal["exponential"]
     decay_rate: Annotated[float, Field(gt=0, lt=1)] = 0.94
     decay_epochs: PositiveFloat = 1.0
     staircase: bool = False
 
 
 class Step(Section):
-    """The rate is multiplied by `factor` after each epoch named (`PiecewiseConstantDecay`)."""
+    """The rate is multiplied by `factor` after each epoch named (`PiecewiseConstantDecay`).
 
-    name: Literal["step"] = "step"
+    Attributes:
+        name: which schedule.
+        epochs: after which the rate changes, in rising order.
+        factor: of the rate, each time.
+    """
+
+    name: Literal["step"]
     epochs: tuple[PositiveInt, ...] = Field(min_length=1)
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
@@ -122,9 +168,11 @@ def _named(default: str) -> BeforeValidator:
 class EarlyStopping(Section):
     """Stop when the monitored column of the history has not improved for `patience` epochs.
 
-    monitor: a column of `history.csv`; accuracies are maximised, losses minimised.
-    min_delta: smallest change that counts as an improvement.
-    restore_best_weights: keep the weights of the best epoch instead of the last one's.
+    Attributes:
+        monitor: a column of `history.csv`; accuracies are maximized, losses minimized.
+        patience: epochs without an improvement after which training stops.
+        min_delta: smallest change that counts as an improvement.
+        restore_best_weights: keep the weights of the best epoch instead of the last one's.
     """
 
     monitor: Literal["loss", "accuracy", "val_loss", "val_accuracy"] = "val_loss"
@@ -136,9 +184,11 @@ class EarlyStopping(Section):
 class FollowedWeight(Section):
     """One single weight whose value is written down after each epoch.
 
-    layer, weight: names as in `model.summary()`, say `conv_3` and `kernel`.
-    index: position inside the weight, one integer per dimension. PyTorch's convolution index
-        (out, in, row, column) is `[row, column, in, out]` here.
+    Attributes:
+        layer: its name as in `model.summary()`, say `conv_3`.
+        weight: its name inside the layer.
+        index: position inside the weight, one integer per dimension. PyTorch's convolution index
+            (out, in, row, column) is `[row, column, in, out]` here.
     """
 
     layer: str
@@ -154,12 +204,16 @@ class FollowedWeight(Section):
 class Train(Section):
     """The `train` section.
 
-    epochs: passes over the training data.
-    precision: Keras' global dtype policy of the run.
-    deterministic: the same numbers at each run on the same machine, at some cost in speed.
-    jit_compile: whether XLA compiles the step; `auto` leaves it to Keras.
-    tensorboard: write event files beside `history.csv`.
-    follow_weights: single weights recorded after each epoch in `weights_path.csv`.
+    Attributes:
+        epochs: passes over the training data.
+        optimizer: its name, or a mapping with its name and arguments.
+        schedule: of the learning rate: its name, or a mapping with its name and arguments.
+        precision: Keras' global dtype policy of the run.
+        deterministic: the same numbers at each run on the same machine, at some cost in speed.
+        jit_compile: whether XLA compiles the step; auto leaves it to Keras.
+        early_stopping: when to stop before the last epoch; null is never.
+        tensorboard: write event files beside `history.csv`.
+        follow_weights: single weights recorded after each epoch in `weights_path.csv`.
     """
 
     epochs: PositiveInt = 10
@@ -167,12 +221,12 @@ class Train(Section):
         SGD | Adam | AdamW | RMSprop,
         Field(discriminator="name"),
         _named("sgd"),
-    ] = SGD()
+    ] = SGD(name="sgd")
     schedule: Annotated[
         Constant | Cosine | Exponential | Step,
         Field(discriminator="name"),
         _named("constant"),
-    ] = Constant()
+    ] = Constant(name="constant")
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     deterministic: bool = False
     jit_compile: bool | Literal["auto"] = "auto"

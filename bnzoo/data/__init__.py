@@ -8,7 +8,7 @@ from bnzoo.config.data import DATASETS, split_name
 if TYPE_CHECKING:
     from bnzoo.data.splits import Splits
 
-__all__ = ["Splits", "check_available", "is_in_place", "list_datasets", "load"]
+__all__ = ["Splits", "check_available", "describe_images", "is_in_place", "list_datasets", "load"]
 
 
 def load(name: str, *, seed: int = 0, **params: Any) -> "Splits":
@@ -52,6 +52,24 @@ def check_available(name: str) -> None:
         from bnzoo.data import preparation
 
         preparation.check_available(rest or kind)
+
+
+def describe_images(name: str) -> tuple[tuple[int | None, ...], int] | None:
+    """Return what TFDS knows of a data set without its files, and without TensorFlow.
+
+    Returns:
+        (height, width, channels), `None` where they differ, and the number of classes; `None` for
+        a name that is not `tfds:<name>`.
+
+    Raises:
+        InputError: there is no such data set, or it is none of images with labels.
+    """
+    kind, rest = split_name(name)
+    if kind != "tfds":
+        return None
+    from bnzoo.data import preparation
+
+    return preparation.describe_images(rest)
 
 
 def is_in_place(name: str) -> bool:

@@ -44,6 +44,14 @@ def check_available(name: str) -> None:
         _check_can_be_prepared(name)
 
 
+def describe_images(name: str) -> tuple[tuple[int | None, ...], int]:
+    """Do what `bnzoo.data.describe_images` says."""
+    builder = _find(name) or _builder_to_prepare(name)
+    image, label = check_classification(builder, name)
+    features = builder.info.features
+    return features[image].shape, features[label].num_classes
+
+
 def is_prepared(name: str) -> bool:
     """Tell whether the files of a data set are in place."""
     return _find(name) is not None

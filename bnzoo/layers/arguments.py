@@ -5,37 +5,11 @@ from collections.abc import Mapping
 
 import keras
 
+from bnzoo.exclusive import excluded
 from bnzoo.ops import statistics_dtype
 
 CLIPPING_KEYS = ("rmax", "rmin", "dmax")
 IMPLEMENTATIONS = ("auto", "reference", "fused", "xla")
-EXCLUSIVE = (
-    (
-        "renorm",
-        "unbiased_moving_variance",
-        "batch renormalization derives the moving variance from its moving standard deviation",
-    ),
-    (
-        "virtual_batch_size",
-        "synchronized",
-        "one takes statistics of less than the batch, the other of more",
-    ),
-    (
-        "virtual_batch_size",
-        "renorm",
-        "each ghost batch would need corrections of its own",
-    ),
-    (
-        "implementation",
-        "synchronized",
-        "the fused kernel does not let statistics be merged before it uses them",
-    ),
-    (
-        "implementation",
-        "virtual_batch_size",
-        "the fused kernel takes one mean per channel",
-    ),
-)
 
 
 def check_axis(axis) -> int:
@@ -141,15 +115,13 @@ def check_virtual_batch_size(size) -> int | None:
 
 def check_combination(**given) -> None:
     """Refuse arguments that mean two things at once; `EXCLUSIVE` says which and why."""
-    chosen = {name: value for name, value in given.items() if value}
-    if chosen.get("implementation") != "fused":
-        chosen.pop("implementation", None)
-    for one, other, reason in EXCLUSIVE:
-        if one in chosen and other in chosen:
-            raise ValueError(
-                f"Received {one}={chosen[one]!r} with {other}={chosen[other]!r}, expected at most "
-                f"one of the two: {reason}. Leave one out."
-            )
+    pair = excluded(given)
+    if pair:
+        one, other, reason = pair
+        raise ValueError(
+            f"Received {one}={given[one]!r} with {other}={given[other]!r}, expected at most "
+            f"one of the two: {reason}. Leave one out."
+        )
 
 
 def check_ghost_axis(axis: int, ndim: int) -> None:

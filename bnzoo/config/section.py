@@ -1,0 +1,99 @@
+"""What every section of a configuration shares: frozen, strict, described by its docstring."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+)
+
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Section(BaseModel):
+    """A frozen part of a configuration that refuses keys it does not know.
+
+    Types are strict (`"3"` and `True` are no integers), but whole numbers pass for floats, and
+    lists for tuples: a frozen section holds tuples, and YAML knows only lists.
+
+    The `Attributes:` of a section's docstring are the descriptions of its keys in the JSON Schema.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False
+    )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        """Describe the section and its keys in the JSON Schema, as docstrings do."""
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        schema["description"] = cls.__doc__.partition("\n")[0]
+        for base in reversed(cls.__mro__[: cls.__mro__.index(Section)]):
+            for name, text in _attributes(base.__doc__).items():
+                schema["properties"][name]["description"] = text
+        return schema
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_become_tuples(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {key: _as_tuple(value) for key, value in values.items()}
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    """Return the text of each entry below `Attributes:`, where the lines of one are joined."""
+    entries = docstring.partition("Attributes:\n")[2].partition("\n\n")[0]
+    found = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", entries, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
+
+
+def as_lists(value: Any) -> Any:
+    """Return tuples as the lists that they were in YAML, nested ones too."""
+    return [as_lists(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def whole(expected: str, advice: str) -> WrapValidator:
+    """Give a field one message for all of its value, where pydantic would name each wrong entry.
+
+    Args:
+        expected: words that follow "expected".
+        advice: a sentence on what the value means or how to mend it.
+    """
+
+    def check(value: Any, handler: Any) -> Any:
+        try:
+            return handler(tuple(value) if isinstance(value, list) else value)
+        except ValidationError:
+            received = repr(as_lists(value))
+            raise ValueError(f"expected {expected}, got {received}. {advice}") from None
+
+    return WrapValidator(check)
+
+
+def _are_different(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("a seed is there twice")
+    return seeds
+
+
+Seeds = Annotated[
+    tuple[Seed, ...],
+    Field(min_length=1),
+    AfterValidator(_are_different),
+    whole("a list of different whole numbers from 0, at least one", "For example [0, 1, 2]."),
+]
