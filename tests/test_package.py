@@ -56,7 +56,7 @@ def test_every_dependency_has_its_tested_version():
     extras = METADATA["project"]["optional-dependencies"]
     pinned = [*extras["test"], *extras["serve"], *extras["gpu-check"]]
     for wanted in [*METADATA["project"]["dependencies"], *pinned]:
-        name = re.match(r"[\w-]+", wanted)[0].lower().replace("_", "-")
+        name = re.match(r"[\w.-]+", wanted)[0].lower().replace("_", "-")
         assert name in tested, f"constraints.txt has no version of {name}"
 
 
