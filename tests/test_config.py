@@ -387,7 +387,7 @@ def test_a_variants_key_inside_another_is_not_lost_to_it(write):
         ),
         ("compare.variants.x={seed: 9}", "compare.variants.x: seed: expected another key"),
         ("compare.variants.x={compare.seeds: [9]}", "compare.seeds: expected another key"),
-        ("compare.variants.x={a..b: 9}", "expected dotted keys such as train.epochs, got 'a..b'."),
+        ("compare.variants.x={a..b: 9}", "expected a dotted key such as train.epochs, got 'a..b'."),
         (
             "compare.variants.x={train.epochs.first: 9}",
             "compare.variants.x: train.epochs.first=9: train.epochs is 2, not a mapping",

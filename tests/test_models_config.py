@@ -24,8 +24,8 @@ def problem(name, **parameters) -> str:
 def test_every_schema_says_what_it_is_and_where_it_comes_from(name):
     schema = MODEL_SCHEMAS[name]
     assert model_parameters(name).name == name
-    assert schema.summary
-    assert schema.source
+    assert schema.headline()
+    assert "Source:" in schema.__doc__
 
 
 @pytest.mark.parametrize("name", MODEL_NAMES)

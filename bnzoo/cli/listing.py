@@ -15,7 +15,7 @@ def list_models() -> None:
     """List the models that a config can name."""
     from bnzoo.config.models import MODEL_SCHEMAS
 
-    _print_table((name, schema.summary) for name, schema in MODEL_SCHEMAS.items())
+    _print_table((name, schema.headline()) for name, schema in MODEL_SCHEMAS.items())
 
 
 @command("datasets")

@@ -91,9 +91,10 @@ def validate(tree: dict, source: str) -> Config:
         config = check(Config, tree, source)
     except InputError as error:
         problems = str(error).splitlines()
-    own = [problem.removeprefix(f"{source}: ") for problem in problems]
-    found = variant_problems(tree, own) + space_problems(tree, own)
-    problems += [f"{source}: {problem}" for problem in found]
+    # A problem of the config is one of each of its variants and trials too: it is said once.
+    own = tuple(problem.removeprefix(source) for problem in problems)
+    found = variant_problems(tree) + space_problems(tree)
+    problems += [f"{source}: {line}" for line in found if not (own and line.endswith(own))]
     if problems:
         raise InputError("\n".join(problems))
     return config

@@ -65,9 +65,6 @@ class ModelParameters(Section):
             placement before), and only those, so that the network stays as expressive.
     """
 
-    # One line for `bnzoo models`, and where the network and its published sizes come from.
-    summary: ClassVar[str]
-    source: ClassVar[str]
     published_input_shape: ClassVar[tuple[int | None, ...]]
     published_classes: ClassVar[int | None] = 10
     # The axes of a sample, where the network needs certain ones, and the view that has them.
@@ -135,14 +132,15 @@ class ModelParameters(Section):
 
 
 class Dense(ModelParameters):
-    """Dense layers on flattened samples; 784-64-10 as published.
+    """dense 64, ReLU, dense 10 on 784 pixels.
 
     Attributes:
         units: of each hidden layer.
+
+    Source:
+        The usual first example on MNIST: 784 - 64 - BN - ReLU - 10.
     """
 
-    summary: ClassVar = "dense 64, ReLU, dense 10 on 784 pixels"
-    source: ClassVar = "the usual first example on MNIST: 784 - 64 - BN - ReLU - 10"
     published_input_shape: ClassVar = (784,)
 
     name: Literal["dense"]
@@ -157,7 +155,10 @@ class _ImageNetwork(ModelParameters):
     axes: ClassVar = ("height", "width", "channels")
     view: ClassVar = "image"
 
+    published_input_shape: ClassVar = (32, 32, 1)
+
     input_shape: ImageShape | None = None
+    kernel_size: PositiveInt = 3
 
     def smallest_size(self) -> int:
         """Return the smallest height and width, in pixels, that leave one pixel at the end.
@@ -179,19 +180,18 @@ class _ImageNetwork(ModelParameters):
 
 
 class LeNet(_ImageNetwork):
-    """Two convolutions with poolings, two hidden dense layers.
+    """LeNet: 2 x [conv 5x5, ReLU, max-pool], dense 120 and 84, 32x32x3 images.
 
     Attributes:
         filters: channels of each convolution.
         kernel_size: height and width of the convolutions, in pixels.
         units: of each hidden dense layer.
+
+    Source:
+        "Batch Normalization (BN) and Its Effects on the Learning Process of Convolutional Neural
+        Networks" (CIFAR-10).
     """
 
-    summary: ClassVar = "LeNet: 2 x [conv 5x5, ReLU, max-pool], dense 120 and 84, 32x32x3 images"
-    source: ClassVar = (
-        '"Batch Normalization (BN) and Its Effects on the Learning Process of Convolutional '
-        'Neural Networks" (CIFAR-10)'
-    )
     published_input_shape: ClassVar = (32, 32, 3)
 
     name: Literal["lenet"]
@@ -212,47 +212,43 @@ class LeNet(_ImageNetwork):
 
 
 class ThreeConv(_ImageNetwork):
-    """Three convolutions that keep the size, one pooling.
+    """3 x [conv 3x3 of 16 filters, ReLU], max-pool, dense 10 on 32x32x1 images.
 
     Attributes:
         filters: channels of each convolution.
         kernel_size: height and width of the convolutions, in pixels.
-    """
 
-    summary: ClassVar = "3 x [conv 3x3 of 16 filters, ReLU], max-pool, dense 10 on 32x32x1 images"
-    source: ClassVar = (
-        '"Exploring the Superhero Role of 2D Batch Normalization in Deep Learning Architectures" '
-        "(Devanagari digits)"
-    )
-    published_input_shape: ClassVar = (32, 32, 1)
+    Source:
+        "Exploring the Superhero Role of 2D Batch Normalization in Deep Learning Architectures"
+        (Devanagari digits).
+    """
 
     name: Literal["three_conv"]
     filters: Annotated[
         tuple[PositiveInt, PositiveInt, PositiveInt],
         whole("a list of three positive integers", _CHANNELS),
     ] = (16, 16, 16)
-    kernel_size: PositiveInt = 3
 
 
 class OneConv(_ImageNetwork):
-    """One convolution that keeps the size, one pooling.
+    """conv 3x3 of 16 filters, ReLU, max-pool, dense 10 on 32x32x1 images.
 
     Attributes:
         filters: channels of the convolution.
         kernel_size: height and width of the convolution, in pixels.
-    """
 
-    summary: ClassVar = "conv 3x3 of 16 filters, ReLU, max-pool, dense 10 on 32x32x1 images"
-    source: ClassVar = ThreeConv.source
-    published_input_shape: ClassVar = (32, 32, 1)
+    Source:
+        As of `ThreeConv`.
+    """
 
     name: Literal["one_conv"]
     filters: OneBlock = (16,)
-    kernel_size: PositiveInt = 3
 
 
 class Conv1D(ModelParameters):
-    """One convolution over steps: bare as in the sources, or a classifier of padded sequences.
+    """conv of 64 filters over 3 of 128 steps x 256 features; or a classifier.
+
+    Bare as in the source, or a classifier of padded sequences.
 
     Attributes:
         activation: after the convolution; null is ReLU in the classifier and none in the bare
@@ -260,10 +256,11 @@ class Conv1D(ModelParameters):
         filters: channels of the convolution.
         kernel_size: steps that the convolution spans.
         mask_value: a step whose features all equal this is padding (classifier only).
+
+    Source:
+        The usual Conv1D example: input (128, 256), 64 filters over 3 steps, BN.
     """
 
-    summary: ClassVar = "conv of 64 filters over 3 of 128 steps x 256 features; or a classifier"
-    source: ClassVar = "the usual Conv1D example: input (128, 256), 64 filters over 3 steps, BN"
     published_input_shape: ClassVar = (128, 256)
     axes: ClassVar = ("steps", "features")
     view: ClassVar = "rows"

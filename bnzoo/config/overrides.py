@@ -24,7 +24,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     """
     path, equals, value = text.partition("=")
     path = path.strip()
-    if not equals or not path or not all(path.split(".")):
+    if not equals:
         raise InputError(
             f"--set {text}: expected KEY=VALUE with a dotted KEY, for example --set train.epochs=3."
         )
@@ -51,6 +51,10 @@ def apply_overrides(tree: dict, overrides: Iterable[tuple[str, Any]], door: str 
     result = copy.deepcopy(tree)
     for path, value in overrides:
         *parents, last = path.split(".")
+        if not all((*parents, last)):
+            raise InputError(
+                f"{door}{path}={value}: expected a dotted key such as train.epochs, got {path!r}."
+            )
         node = result
         for depth, key in enumerate(parents):
             child = node.get(key)
@@ -90,13 +94,8 @@ def variant_configs(config: Config, seed: int | None = None) -> dict[str, Config
     }
 
 
-def variant_problems(tree: dict, known: list[str]) -> list[str]:
-    """Return every problem that a variant has and the configuration itself has not.
-
-    Args:
-        tree: the configuration as a plain mapping.
-        known: the problems of the configuration itself.
-    """
+def variant_problems(tree: dict) -> list[str]:
+    """Return every problem of the variants of a configuration, given as a plain mapping."""
     compare = readable(Compare, tree.get("compare"))
     if compare is None:
         return []
@@ -107,8 +106,7 @@ def variant_problems(tree: dict, known: list[str]) -> list[str]:
         try:
             config = resolve(base, overrides, where, _FIXED)
         except InputError as error:
-            lines = str(error).splitlines()
-            problems += [line for line in lines if line.removeprefix(f"{where}: ") not in known]
+            problems += str(error).splitlines()
             continue
         first = names.setdefault(config.model_dump_json(), name)
         if first != name:
@@ -142,9 +140,6 @@ def resolve(tree: dict, overrides: Overrides, source: str, fixed: dict[str, str]
         advice = fixed.get(path.partition(".")[0])
         if advice:
             problems.append(f"{path}: expected another key, as this one is fixed. {advice}")
-            continue
-        if not all(path.split(".")):
-            problems.append(f"expected dotted keys such as train.epochs, got {path!r}.")
             continue
         try:
             tree = apply_overrides(tree, [(path, value)], door="")

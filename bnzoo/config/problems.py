@@ -4,7 +4,7 @@ import copy
 import functools
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -50,8 +50,11 @@ def check(schema: type[Checked], tree: dict, source: str) -> Checked:
     try:
         return schema.model_validate(tree)
     except ValidationError as error:
-        lines = _describe(error, schema, tree)
-        lines += [line for line in _behind_unknown_names(error, schema, tree) if line not in lines]
+        lines = _describe(error, tree)
+        try:
+            schema.model_validate(mended := _with_close_names(error, tree))
+        except ValidationError as second:
+            lines += [line for line in _describe(second, mended) if line not in lines]
         raise InputError("\n".join(f"{source}: {line}" for line in lines)) from None
 
 
@@ -68,32 +71,26 @@ def readable(schema: type[Checked], section: Any) -> Checked | None:
         return None
 
 
-def _describe(error: ValidationError, schema: type[BaseModel], tree: dict) -> list[str]:
+def _describe(error: ValidationError, tree: dict) -> list[str]:
     merged: dict[str, list[Mapping]] = {}
     for item in error.errors():
         merged.setdefault(_dotted(item, tree), []).append(item)
-    return [_sentence(path, items, schema) for path, items in merged.items()]
+    return [_sentence(path, items) for path, items in merged.items()]
 
 
-def _behind_unknown_names(error: ValidationError, schema: type[BaseModel], tree: dict) -> list[str]:
-    """Return what else is wrong in sections whose `name` is a slip of a known one.
+def _with_close_names(error: ValidationError, tree: dict) -> dict:
+    """Return the tree with the known names for those that are a slip of one.
 
-    The name chooses the schema, so pydantic looks at nothing else there.
+    The name chooses the schema of a section, so pydantic looks at nothing else in it.
     """
-    mended, paths = copy.deepcopy(tree), []
+    mended = copy.deepcopy(tree)
     for item in error.errors():
-        path = _dotted(item, tree)
-        if path and item["type"] == "union_tag_invalid":
+        if item["type"] == "union_tag_invalid":
             close = close_words(item["ctx"]["tag"], _words(item["ctx"]["expected_tags"]))
-            if close:
+            path = _dotted(item, tree)
+            if close and path:
                 functools.reduce(dict.get, path.split("."), mended)["name"] = close[0]
-                paths.append(f"{path}.")
-    try:
-        schema.model_validate(mended)
-    except ValidationError as second:
-        lines = _describe(second, schema, mended)
-        return [line for line in lines if line.startswith(tuple(paths))]
-    return []
+    return mended
 
 
 def _dotted(item: Mapping, tree: Any) -> str:
@@ -113,12 +110,11 @@ def _dotted(item: Mapping, tree: Any) -> str:
     return ".".join(path)
 
 
-def _sentence(path: str, items: list[Mapping], schema: type[BaseModel]) -> str:
+def _sentence(path: str, items: list[Mapping]) -> str:
     prefix = f"{path}: " if path else ""
     kinds, first = {item["type"] for item in items}, items[0]
     if "extra_forbidden" in kinds:
-        known = _known_keys(first["loc"][:-1], schema)
-        name = path.rpartition(".")[2]
+        known, name = first["input"], path.rpartition(".")[2]
         advice = nearest(name, known) or f"Known keys: {', '.join(known)}."
         return f"{prefix}unknown key {name!r}. {advice}"
     if "missing" in kinds:
@@ -158,26 +154,5 @@ def _expectation(item: Mapping) -> str:
     return template.format(**item.get("ctx", {})) if template else item["msg"]
 
 
-def _known_keys(location: tuple, schema: type[BaseModel]) -> list[str]:
-    """Return the keys of the section at `location`, following fields and union tags."""
-    sections = [schema]
-    for key in location:
-        tagged = [one for one in sections if key in get_args(_annotation(one, "name"))]
-        inside = [part for one in sections for part in _sections_in(_annotation(one, key))]
-        sections = tagged or inside or sections
-    return sorted({name for one in sections for name in one.model_fields})
-
-
-def _annotation(section: type[BaseModel], key: Any) -> Any:
-    field = section.model_fields.get(key)
-    return field and field.annotation
-
-
-def _sections_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [section for part in get_args(annotation) for section in _sections_in(part)]
-
-
-def _words(text: str) -> list[str]:
-    return [word for part in text.replace(" or ", ",").split(",") if (word := part.strip(" '"))]
+def _words(quoted: str) -> list[str]:
+    return re.findall("'([^']*)'", quoted)

@@ -97,12 +97,6 @@ class Config(Section):
                 f"train.early_stopping.monitor: expected loss or accuracy, as data.validation is "
                 f"none, got {stopping.monitor!r}. Set data.validation, for example to 0.1."
             )
-        objective = self.tune.objective.name if self.tune else "loss"
-        if not self.measures(objective):
-            raise ValueError(
-                f"tune.objective.name: expected a metric that the run has, as data.validation is "
-                f"none, got {objective!r}. Set data.validation, for example to 0.1."
-            )
         return self
 
     def check_data(self, raw: tuple[int | None, ...], classes: int | None) -> None:
@@ -127,14 +121,6 @@ class Config(Section):
                 self.model.resolved(shape, classes)
         except InputError as error:
             raise InputError(f"model: {error}") from None
-
-    def measures(self, metric: str) -> bool:
-        """Tell whether the history of a run has a metric.
-
-        Args:
-            metric: one of `bnzoo.config.tune.METRICS`.
-        """
-        return not metric.startswith("val_") or self.data.validation != "none"
 
     def single_run(self) -> "Config":
         """Return the same without study and sweep: the configuration of one run."""

@@ -37,18 +37,25 @@ class Section(BaseModel):
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
         """Describe the section and its keys in the JSON Schema, as docstrings do."""
         schema = handler.resolve_ref_schema(handler(core_schema))
-        schema["description"] = cls.__doc__.partition("\n")[0]
+        schema["description"] = cls.headline()
         for base in reversed(cls.__mro__[: cls.__mro__.index(Section)]):
             for name, text in _attributes(base.__doc__).items():
                 schema["properties"][name]["description"] = text
         return schema
 
+    @classmethod
+    def headline(cls) -> str:
+        """Return what the section is: the first line of its docstring."""
+        return cls.__doc__.partition("\n")[0].rstrip(".")
+
     @model_validator(mode="before")
     @classmethod
-    def _lists_become_tuples(cls, values: Any) -> Any:
+    def _read(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        return {key: _as_tuple(value) for key, value in values.items()}
+        # The value of an unknown key is of no use: the message on it needs the known ones.
+        known = tuple(sorted(cls.model_fields))
+        return {key: _as_tuple(value) if key in known else known for key, value in values.items()}
 
 
 def _attributes(docstring: str) -> dict[str, str]:

@@ -25,13 +25,8 @@ MOST_TRIALS = 100_000  # of a grid that does not say with max_trials that it may
 MOST_TRIED = 500  # combinations that are checked; of a larger space, so many drawn at random
 
 
-def space_problems(tree: dict, known: list[str]) -> list[str]:
-    """Return every problem that a sweep has and the configuration itself has not.
-
-    Args:
-        tree: the configuration as a plain mapping.
-        known: the problems of the configuration itself.
-    """
+def space_problems(tree: dict) -> list[str]:
+    """Return every problem of the sweep of a configuration, given as a plain mapping."""
     tune = readable(Tune, tree.get("tune"))
     if tune is None:
         return []
@@ -40,7 +35,7 @@ def space_problems(tree: dict, known: list[str]) -> list[str]:
         return problems
     base = {key: value for key, value in tree.items() if key not in ("compare", "tune")}
     space = search_space(base, tune)
-    problems = _combination_problems(base, tune, space, known)
+    problems = _combination_problems(base, tune, space)
     if tune.algorithm == "grid":
         problems += _grid_problems(tune, space)
     if tune.algorithm == "hyperband":
@@ -57,17 +52,13 @@ def _condition_problems(tune: Tune) -> list[str]:
             problems.append(f"{where}: expected paths of tune.space, got {unknown!r}. {hint}")
         for parent, allowed in parents.items():
             searched = tune.space.get(parent, allowed)
-            if isinstance(searched, Range):
-                problems.append(
-                    f"{where}: expected conditions on lists, got one on {parent!r}, which is a "
-                    "range. Give it as a list of values."
-                )
-                continue
+            is_range = isinstance(searched, Range)
+            listed = "as a list" if is_range else ", ".join(map(str, searched))
             problems += [
-                f"{where}: expected values that {parent} has, {', '.join(map(str, searched))}, got "
-                f"{value!r}. It would never be met."
+                f"{where}: expected values that {parent} has, {listed}, got {value!r}. "
+                "It would never be met."
                 for value in allowed
-                if value not in searched
+                if is_range or value not in searched
             ]
     circle = set(tune.space) - set(search_order(tune))
     if circle and not problems:
@@ -79,9 +70,7 @@ def _condition_problems(tune: Tune) -> list[str]:
     return problems
 
 
-def _combination_problems(
-    base: dict, tune: Tune, space: list[Dimension], known: list[str]
-) -> list[str]:
+def _combination_problems(base: dict, tune: Tune, space: list[Dimension]) -> list[str]:
     """Name what would stop a trial, or make its result another's, once each."""
     problems: list[str] = []
     first: dict[str, Values] = {}
@@ -91,10 +80,9 @@ def _combination_problems(
         try:
             config = resolve_values(base, values)
         except InputError as error:
-            lines = str(error).splitlines()
-            problems += [line for line in lines if line.split(": ", 1)[1] not in known]
+            problems += str(error).splitlines()
             continue
-        problems += _unmeasured(config, tune, known)
+        problems += _unmeasured(config, tune.objective.name)
         earlier = first.setdefault(config.model_dump_json(), values)
         if earlier is not values:
             same.append((earlier, values))
@@ -147,14 +135,13 @@ def _changes(value: Any, path: str, new: Any) -> bool:
     return value != new
 
 
-def _unmeasured(config: Config, tune: Tune, known: list[str]) -> list[str]:
-    where, metric = "tune.objective.name", tune.objective.name
-    if config.measures(metric) or any(line.startswith(f"{where}: ") for line in known):
+def _unmeasured(config: Config, metric: str) -> list[str]:
+    if not metric.startswith("val_") or config.data.validation != "none":
         return []
     return [
-        f"{where}: expected a metric that every combination of tune.space has, got {metric!r}, "
-        "which is not measured where data.validation is none. Take none out of the space, or "
-        f"set the objective to {metric.removeprefix('val_')}."
+        f"tune.objective.name: expected a metric that every run has, got {metric!r}, which is not "
+        "measured where data.validation is none. Set data.validation, for example to 0.1, or the "
+        f"objective to {metric.removeprefix('val_')}."
     ]
 
 
