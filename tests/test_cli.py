@@ -88,14 +88,17 @@ def test_configs_prints_a_starter_that_checks(call, tmp_path):
     assert call("check", copy)[:2] == (0, "1 config checked, no problems.\n")
 
 
-def test_check_reports_every_problem_and_exits_with_2(call, config_file, tmp_path):
-    bad = tmp_path / "bad.yaml"
+def test_check_reports_every_problem_of_every_file_and_exits_with_2(call, config_file, tmp_path):
+    bad, negative = tmp_path / "bad.yaml", tmp_path / "negative.yaml"
     bad.write_text(CONFIG.replace("epochs", "epoch").replace("digits", "digit"))
-    code, printed, _ = call("check", config_file, bad)
-    assert code == 2
-    assert f"{bad}: data.name: " in printed
-    assert f"{bad}: train.epoch: unknown key" in printed
-    assert str(config_file) not in printed
+    negative.write_text(CONFIG.replace("epochs: 2", "epochs: -2"))
+    code, printed, _ = call("check", config_file, bad, negative, "none.yaml")
+    lines = printed.splitlines()
+    assert (code, len(lines)) == (2, 4)
+    assert lines[0].startswith(f"{bad}: data.name: ")
+    assert lines[1].startswith(f"{bad}: train.epoch: unknown key")
+    assert lines[2].startswith(f"{negative}: train.epochs: ")
+    assert lines[3].startswith("none.yaml: no such file.")
     assert call("check", config_file, "--set", "train.epochs=-1")[0] == 2
 
 

@@ -2,7 +2,6 @@
 
 from bnzoo.config.data import Data
 from bnzoo.config.loading import (
-    check_configs,
     differences,
     dump_config,
     load_config,
@@ -38,7 +37,6 @@ __all__ = [
     "Tune",
     "apply_overrides",
     "as_yaml",
-    "check_configs",
     "combinations",
     "differences",
     "dump_config",

@@ -1,6 +1,6 @@
 """From a YAML file and overrides to a checked configuration, and back to YAML."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from bnzoo.config.overrides import apply_overrides, parse_override, variant_problems
@@ -110,17 +110,6 @@ def load_resolved(path: str | Path) -> Config:
         InputError: the file cannot be read, or was changed into something that is no config.
     """
     return check(Config, read_yaml(Path(path)), str(path))
-
-
-def check_configs(paths: Sequence[str | Path], overrides: Iterable[str] = ()) -> list[str]:
-    """Return every problem of every file, one text each; empty when all are good."""
-    overrides, problems = list(overrides), []
-    for path in paths:
-        try:
-            load_config(path, overrides)
-        except InputError as error:
-            problems += str(error).splitlines()
-    return problems
 
 
 def dump_config(config: Config) -> str:
