@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import bnzoo
-from bnzoo.reporting.explanation import WIDTH, explain, fixed
-from bnzoo.reporting.worked_example import BUILT_IN, Settings, work_through
+from bnzoo.reporting.explanation import BUILT_IN, WIDTH, Settings, explain, fixed, work_through
 
 
 @pytest.fixture
@@ -48,17 +47,16 @@ def by_the_layer(batch, settings, dtype="float64"):
     followed, _, _ = ran(plain, batch, dtype, momentum=0.0)
     biased = dataclasses.replace(plain, unbiased=False)
     statistics, _, _ = ran(biased, batch, dtype, momentum=0.0)
-    return dataclasses.replace(
-        work_through(batch, settings),
-        mean=statistics.moving_mean.numpy(),
-        variance=statistics.moving_variance.numpy(),
-        followed_variance=followed.moving_variance.numpy(),
-        normalized=normalized,
-        outputs=outputs,
-        inference=inference,
-        moving_mean=layer.moving_mean.numpy(),
-        moving_variance=layer.moving_variance.numpy(),
-    )
+    return work_through(batch, settings) | {
+        "mean": statistics.moving_mean.numpy(),
+        "variance": statistics.moving_variance.numpy(),
+        "unbiased": followed.moving_variance.numpy(),
+        "normalized": normalized,
+        "outputs": outputs,
+        "inference": inference,
+        "moving mean": layer.moving_mean.numpy(),
+        "moving variance": layer.moving_variance.numpy(),
+    }
 
 
 def random_batch(shape, offset=0.0):
@@ -79,13 +77,14 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_every_printed_number_is_the_layers(case, decimals):
     batch, settings = CASES[case]
-    worked = work_through(batch, settings)
-    assert explain(worked, decimals) == explain(by_the_layer(batch, settings), decimals)
+    worked, measured = work_through(batch, settings), by_the_layer(batch, settings)
+    assert explain(worked, settings, decimals) == explain(measured, settings, decimals)
 
 
 def test_the_built_in_numbers_are_also_those_of_a_float32_layer():
-    worked = work_through(BUILT_IN, Settings(axis=1))
-    assert explain(worked) == explain(by_the_layer(BUILT_IN, Settings(axis=1), "float32"))
+    settings = Settings(axis=1)
+    measured = by_the_layer(BUILT_IN, settings, "float32")
+    assert explain(work_through(BUILT_IN, settings), settings) == explain(measured, settings)
 
 
 def test_the_built_in_batch_gives_the_published_numbers(explained):
@@ -130,20 +129,21 @@ def test_large_inputs_are_shortened_and_say_so(explained, tmp_path):
 
 def test_formulas_are_python_and_compute_what_is_printed():
     batch, settings = CASES["momentum"]
-    worked = work_through(batch[:, :1], dataclasses.replace(settings, axis=1, unbiased=True))
+    settings = dataclasses.replace(settings, axis=1, unbiased=True)
+    worked = work_through(batch[:, :1], settings)
     names = {
-        "x": worked.batch, "n": worked.count, "sum": np.sum, "sqrt": np.sqrt, "gamma": 1.0,
-        "beta": 0.0, "epsilon": settings.epsilon, "momentum": settings.momentum,
+        "x": worked["batch"], "n": worked["batch"].size, "sum": np.sum, "sqrt": np.sqrt,
+        "gamma": 1.0, "beta": 0.0, "epsilon": settings.epsilon, "momentum": settings.momentum,
         "moving_mean": 0.0, "moving_variance": 1.0,
     }  # fmt: skip
     ys = []
-    for step in explain(worked):
+    for step in explain(worked, settings):
         for formula in step.formulas:
             exec(formula, names)
         ys += [names.get("y")] if "y" in names else []
-    np.testing.assert_allclose(ys[0], worked.outputs, rtol=1e-12)
-    np.testing.assert_allclose(ys[-1], worked.inference, rtol=1e-12)
-    np.testing.assert_allclose(names["moving_variance"], worked.moving_variance[0], rtol=1e-12)
+    np.testing.assert_allclose(ys[0], worked["outputs"], rtol=1e-12)
+    np.testing.assert_allclose(ys[-1], worked["inference"], rtol=1e-12)
+    np.testing.assert_allclose(names["moving_variance"], worked["moving variance"][0], rtol=1e-12)
 
 
 def test_what_rounds_to_zero_has_no_sign():

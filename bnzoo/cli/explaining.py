@@ -43,25 +43,19 @@ def explain(
 
     The built-in batch has 2 images of 3 channels and 3 x 3 pixels, channels first.
     """
-    from bnzoo.reporting.explanation import explain as explain_steps
-    from bnzoo.reporting.worked_example import (
-        BUILT_IN,
-        BUILT_IN_AXIS,
-        Settings,
-        read_batch,
-        work_through,
-    )
+    from bnzoo.reporting import explanation
 
-    settings = Settings(
-        axis=axis if axis is not None else (-1 if file else BUILT_IN_AXIS),
+    settings = explanation.Settings(
+        axis=axis if axis is not None else (-1 if file else explanation.BUILT_IN_AXIS),
         epsilon=epsilon,
         momentum=momentum,
         gamma=_numbers("gamma", gamma),
         beta=_numbers("beta", beta),
         unbiased=unbiased,
     )
-    batch = BUILT_IN if file is None else read_batch(file)
-    _print(explain_steps(work_through(batch, settings), decimals))
+    batch = explanation.BUILT_IN if file is None else explanation.read_batch(file)
+    values = explanation.work_through(batch, settings)
+    _print(explanation.explain(values, settings, decimals))
 
 
 def _numbers(name: str, text: str) -> tuple[float, ...]:
@@ -75,7 +69,7 @@ def _numbers(name: str, text: str) -> tuple[float, ...]:
 
 
 def _print(steps) -> None:
-    """Bold titles and cyan formulas on a terminal; elsewhere the same lines without colour."""
+    """Bold titles and cyan formulas on a terminal; elsewhere the same lines without color."""
     import textwrap
 
     from rich.console import Console

@@ -1,14 +1,58 @@
-"""A worked example as text for the terminal: each step in words, its formula, its numbers."""
+"""Batch normalization of one small batch, step by step: float64 NumPy, no TensorFlow.
 
-from collections.abc import Callable, Iterator
+The layer's formulas live in `ops/`, on Keras' backend, which takes seconds to start. They are
+repeated here so that `bnzoo explain` answers at once; tests hold both to the same numbers.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from bnzoo.reporting.worked_example import Worked
+from bnzoo.errors import InputError
 
-WIDTH, INDENT, LEAD = 80, 2, 22  # characters: a line, before it, and its heading
+# Figure 2 of "Exploring the Superhero Role of 2D Batch Normalization in Deep Learning
+# Architectures": 2 images, 3 channels, 3 x 3 pixels; channels first.
+BUILT_IN = np.array(
+    [
+        [[[0, 4, 8], [0, 5, 4], [8, 7, 1]],
+         [[33, 24, 24], [25, 34, 38], [30, 37, 21]],
+         [[96, 91, 84], [87, 98, 91], [96, 85, 82]]],
+        [[[5, 8, 0], [8, 3, 5], [5, 3, 4]],
+         [[24, 36, 29], [25, 24, 28], [22, 33, 29]],
+         [[83, 91, 81], [93, 85, 91], [96, 83, 83]]],
+    ],
+    dtype=np.float64,
+)  # fmt: skip
+BUILT_IN_AXIS = 1
+
+WIDTH, INDENT, LEAD = 80, 2, 22  # characters: a line, before it, and its name
 MOST_CHANNELS, MOST_SAMPLES, MOST_ROWS, MOST_COLUMNS = 4, 2, 4, 6
+NO_NUMBERS = np.array([])
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the batch is normalized with.
+
+    axis: the channel axis, in [-ndim, ndim).
+    epsilon: at least 0, in the unit of the variance; the default is PyTorch's, as in the source.
+    momentum: share of the old moving average that is kept, in [0, 1]; PyTorch's 0.1 is 0.9 here.
+    gamma, beta: one number for all channels, or one per channel.
+    unbiased: whether the moving variance follows `variance * n / (n - 1)`, as in PyTorch.
+    """
+
+    axis: int = -1
+    epsilon: float = 1e-5
+    momentum: float = 0.9
+    gamma: tuple[float, ...] = (1.0,)
+    beta: tuple[float, ...] = (0.0,)
+    unbiased: bool = False
+
+
+Values = dict[str, np.ndarray]
 
 
 class Step(NamedTuple):
@@ -20,183 +64,257 @@ class Step(NamedTuple):
     numbers: tuple[str, ...]
 
 
-def explain(worked: Worked, decimals: int = 4) -> list[Step]:
+def work_through(batch: np.ndarray, settings: Settings) -> Values:
+    """Normalize a batch as a new layer does in its first training step, and then infer.
+
+    `y = (x - mean) * (gamma / sqrt(variance + epsilon)) + beta`; the moving averages begin at
+    mean 0 and variance 1 and move once; inference is the same formula with them.
+
+    Args:
+        batch: float64 array of shape (batch, ..., channels, ...), finite and not empty.
+        settings: what to normalize it with.
+
+    Returns:
+        Every intermediate value in float64: `batch`, `normalized`, `outputs` and `inference` in the
+        batch's shape, the others of shape (channels,).
+
+    Raises:
+        InputError: the settings do not fit the batch, or a value leaves the range of float64.
+
+    Source:
+        Ioffe and Szegedy 2015, arXiv 1502.03167, Algorithm 1 and Algorithm 2, line 11; the
+        variance is divided by n, and the moving one too unless `settings.unbiased`.
+    """
+    _check_settings(settings, batch.shape)
+    # Refuse rather than print infinities, which the layer would give as well.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        values = _work_through(np.moveaxis(batch, settings.axis, -1), settings)
+    if not all(np.isfinite(one).all() for one in values.values()):
+        raise InputError(
+            f"expected finite results, got infinite or undefined ones with "
+            f"epsilon={settings.epsilon:g}. A constant channel needs an epsilon above 0; very "
+            "large values need to be scaled down."
+        )
+    return values
+
+
+def _work_through(x: np.ndarray, settings: Settings) -> Values:
+    """Work with the channels last, where arrays of shape (channels,) broadcast."""
+    axes, n, channels = tuple(range(x.ndim - 1)), x[..., 0].size, x.shape[-1]
+    rough = x.mean(axes)
+    mean = rough + (x - rough).mean(axes)  # the same correction as in `ops/moments.py`
+    variance = np.square(x - mean).mean(axes)
+    gamma, beta = (np.broadcast_to(values, channels) for values in (settings.gamma, settings.beta))
+    followed = variance * n / (n - 1) if settings.unbiased and n > 1 else variance
+    moving_mean = mean * (1 - settings.momentum)
+    moving_variance = settings.momentum + followed * (1 - settings.momentum)
+    scale = 1 / np.sqrt(variance + settings.epsilon)
+    moving_scale = gamma / np.sqrt(moving_variance + settings.epsilon)
+    large = {
+        "batch": x,
+        "normalized": (x - mean) * scale,
+        "outputs": (x - mean) * (gamma * scale) + beta,
+        "inference": (x - moving_mean) * moving_scale + beta,
+    }
+    return {
+        "mean": mean,
+        "variance": variance,
+        "gamma": gamma,
+        "beta": beta,
+        "unbiased": followed,
+        "moving mean": moving_mean,
+        "moving variance": moving_variance,
+        **{name: np.moveaxis(values, -1, settings.axis) for name, values in large.items()},
+    }
+
+
+def explain(values: Values, settings: Settings, decimals: int = 4) -> list[Step]:
     """Return the steps of a worked example, in order.
 
     Args:
-        worked: all intermediate values.
+        values: what `work_through` returned.
+        settings: what it was called with.
         decimals: digits after the point, from 0 to 15.
     """
+    batch, channels = values["batch"], len(values["mean"])
+    n, kept = batch.size // channels, settings.momentum
 
-    def number(value: float) -> str:
-        return fixed(value, decimals)
+    def grid(name: str, digits: int = decimals) -> tuple[str, ...]:
+        return _grid(np.moveaxis(values[name], settings.axis, 0), digits)
 
+    def table(*names: str) -> tuple[str, ...]:
+        heads = np.array([f"channel {place}" for place in range(1, channels + 1)])
+        return _layout([("", heads), *((name, values[name]) for name in names)], decimals)
+
+    is_scaled = not np.array_equal(values["outputs"], values["normalized"])
+    same = ("gamma = 1 and beta = 0, as in a new layer: y = x_hat.",)
+    unbiased = "unbiased = variance * n / (n - 1)" if n > 1 else "unbiased = variance  # for n = 1"
+    followed = "unbiased" if settings.unbiased else "variance"
     return [
-        _batch_step(worked, number),
-        _mean_step(worked, number),
-        _variance_step(worked, number),
-        _normalize_step(worked, number),
-        _scale_step(worked, number),
-        _moving_step(worked, number),
-        _inference_step(worked, number),
+        Step(
+            "The batch",
+            f"x has shape {batch.shape}; its channels are at axis {settings.axis}. Each of its "
+            f"{channels} channels has n = {n} values: all that share a channel, over samples and "
+            "positions.",
+            (),
+            grid("batch", 0 if np.array_equal(batch, batch.round()) else decimals),
+        ),
+        Step(
+            "Mean of each channel",
+            "Add up the n values of a channel and divide by n.",
+            ("mean = sum(x) / n",),
+            table("mean"),
+        ),
+        Step(
+            "Variance of each channel",
+            "Subtract the mean first, then square, add up and divide by n. (The shortcut "
+            "sum(x ** 2) / n - mean ** 2 loses its digits where the mean is large.)",
+            ("variance = sum((x - mean) ** 2) / n",),
+            table("variance"),
+        ),
+        Step(
+            "Normalize",
+            "Subtract the mean and divide by the standard deviation. epsilon = "
+            f"{settings.epsilon:g} keeps a constant channel from a division by zero. Each channel "
+            "now has mean 0 and variance close to 1.",
+            ("x_hat = (x - mean) / sqrt(variance + epsilon)",),
+            grid("normalized"),
+        ),
+        Step(
+            "Scale and shift",
+            "gamma and beta, one of each per channel, are learned: they let the network choose the "
+            "spread and the center. This y is the output in training.",
+            ("y = gamma * x_hat + beta",),
+            (*table("gamma", "beta"), "", *(grid("outputs") if is_scaled else same)),
+        ),
+        Step(
+            "Moving averages",
+            "For inference the layer remembers averages over the batches. They begin at mean 0 and "
+            f"variance 1; each training step keeps momentum = {kept:g} of the old value "
+            f"(PyTorch's momentum {1 - kept:g}).",
+            (
+                "moving_mean = moving_mean * momentum + mean * (1 - momentum)",
+                *([unbiased] if settings.unbiased else []),
+                f"moving_variance = moving_variance * momentum + {followed} * (1 - momentum)",
+            ),
+            table(*(["unbiased"] if settings.unbiased else []), "moving mean", "moving variance"),
+        ),
+        Step(
+            "Inference",
+            "The same formula with the moving averages: the output of a sample no longer depends "
+            "on the rest of its batch. After this one step they have not yet reached the batch's "
+            "own statistics, so y differs from training; after many steps it comes close.",
+            ("y = gamma * (x - moving_mean) / sqrt(moving_variance + epsilon) + beta",),
+            grid("inference"),
+        ),
     ]
 
 
 def fixed(value: float, decimals: int) -> str:
     """Write a number with fixed decimals; what rounds to zero has no sign."""
-    text = f"{value:.{decimals}f}"
-    return text.removeprefix("-") if float(text) == 0 else text
+    return f"{value:z.{decimals}f}"
 
 
-def _whole(value: float) -> str:
-    return fixed(value, 0)
+def _grid(by_channel: np.ndarray, decimals: int) -> tuple[str, ...]:
+    """Lay out a batch of shape (channels, batch, ...): the last axis along the line."""
+    rows: list[tuple[str, np.ndarray]] = []
+    for channel, samples in enumerate(by_channel[:MOST_CHANNELS], start=1):
+        if samples.ndim == 1:
+            rows.append((f"channel {channel}", samples))
+            continue
+        rows += [("", NO_NUMBERS)] if rows else []
+        for sample, values in enumerate(samples[:MOST_SAMPLES], start=1):
+            lines = values.reshape(-1, values.shape[-1])
+            names = [f"channel {channel}, sample {sample}", *[""] * (MOST_ROWS - 1)]
+            rows += list(zip(names, lines, strict=False))
+            rows += _more(len(lines) - MOST_ROWS, "rows")
+        rows += _more(len(samples) - MOST_SAMPLES, "samples")
+    return _layout(rows + _more(len(by_channel) - MOST_CHANNELS, "channels"), decimals)
 
 
-def _batch_step(worked: Worked, number: Callable) -> Step:
-    batch, axis = worked.batch, worked.settings.axis
-    words = (
-        f"x has shape {batch.shape}; its channels are at axis {axis}. Each of its "
-        f"{worked.mean.size} channels has n = {worked.count} values: all that share a channel, "
-        "over samples and positions."
-    )
-    whole = np.array_equal(batch, np.round(batch))
-    return Step("The batch", words, (), _grids(worked, batch, _whole if whole else number))
+def _more(count: int, what: str) -> list[tuple[str, np.ndarray]]:
+    return [(f"... {count} more {what}", NO_NUMBERS)] if count > 0 else []
 
 
-def _mean_step(worked: Worked, number: Callable) -> Step:
-    rows = {"mean": worked.mean}
-    return Step(
-        "Mean of each channel",
-        "Add up the n values of a channel and divide by n.",
-        ("mean = sum(x) / n",),
-        _channel_table(rows, number),
-    )
-
-
-def _variance_step(worked: Worked, number: Callable) -> Step:
-    return Step(
-        "Variance of each channel",
-        "Subtract the mean first, then square, add up and divide by n. (The shortcut "
-        "sum(x ** 2) / n - mean ** 2 loses its digits where the mean is large.)",
-        ("variance = sum((x - mean) ** 2) / n",),
-        _channel_table({"variance": worked.variance}, number),
-    )
-
-
-def _normalize_step(worked: Worked, number: Callable) -> Step:
-    words = (
-        "Subtract the mean and divide by the standard deviation. epsilon = "
-        f"{worked.settings.epsilon:g} keeps a constant channel from a division by zero. Each "
-        "channel now has mean 0 and variance close to 1."
-    )
-    formula = "x_hat = (x - mean) / sqrt(variance + epsilon)"
-    numbers = _grids(worked, worked.normalized, number)
-    return Step("Normalise", words, (formula,), numbers)
-
-
-def _scale_step(worked: Worked, number: Callable) -> Step:
-    words = (
-        "gamma and beta, one of each per channel, are learned: they let the network choose the "
-        "spread and the centre. This y is the output in training."
-    )
-    numbers = _channel_table({"gamma": worked.gamma, "beta": worked.beta}, number)
-    if np.array_equal(worked.outputs, worked.normalized):
-        numbers = (*numbers, "", "gamma = 1 and beta = 0, as in a new layer: y = x_hat.")
-    else:
-        numbers = (*numbers, "", *_grids(worked, worked.outputs, number))
-    return Step("Scale and shift", words, ("y = gamma * x_hat + beta",), numbers)
-
-
-def _moving_step(worked: Worked, number: Callable) -> Step:
-    momentum = worked.settings.momentum
-    words = (
-        "For inference the layer remembers averages over the batches. They begin at mean 0 and "
-        f"variance 1; each training step keeps momentum = {momentum:g} of the old value "
-        f"(PyTorch's momentum {1 - momentum:g})."
-    )
-    formulas = ["moving_mean = moving_mean * momentum + mean * (1 - momentum)"]
-    rows = {}
-    if worked.settings.unbiased:
-        formulas.append("unbiased = variance * n / (n - 1)" + (" # n = 1: the variance itself"
-                        if worked.count == 1 else ""))  # fmt: skip
-        rows["unbiased"] = worked.followed_variance
-    followed = "unbiased" if worked.settings.unbiased else "variance"
-    formulas += [
-        f"moving_variance = moving_variance * momentum + {followed} * (1 - momentum)",
+def _layout(rows: list[tuple[str, np.ndarray]], decimals: int) -> tuple[str, ...]:
+    """Write rows of a name and numbers in columns, as many as fit the width of a terminal."""
+    texts = [
+        [str(one) if isinstance(one, str) else fixed(one, decimals) for one in row[:MOST_COLUMNS]]
+        for _, row in rows
     ]
-    rows |= {"moving mean": worked.moving_mean, "moving variance": worked.moving_variance}
-    return Step("Moving averages", words, tuple(formulas), _channel_table(rows, number))
-
-
-def _inference_step(worked: Worked, number: Callable) -> Step:
-    words = (
-        "The same formula with the moving averages: the output of a sample no longer depends on "
-        "the rest of its batch. After this one step they have not yet reached the batch's own "
-        "statistics, so y differs from training; after many steps it comes close."
+    width = max(7, *(len(text) for line in texts for text in line)) + 2
+    longest = max(len(row) for _, row in rows)
+    fit = min(MOST_COLUMNS, (WIDTH - INDENT - LEAD) // width)
+    if longest > fit:
+        fit = max(1, min(fit, (WIDTH - INDENT - LEAD - len(f"  ... {longest} more")) // width))
+    return tuple(
+        f"{name:<{LEAD}}"
+        + "".join(f"{text:>{width}}" for text in line[:fit])
+        + (f"  ... {len(row) - fit} more" if len(row) > fit else "")
+        for (name, row), line in zip(rows, texts, strict=True)
     )
-    formulas = ("y = gamma * (x - moving_mean) / sqrt(moving_variance + epsilon) + beta",)
-    return Step("Inference", words, formulas, _grids(worked, worked.inference, number))
 
 
-def _channel_table(rows: dict[str, np.ndarray], number: Callable) -> tuple[str, ...]:
-    """Lay out values of shape (channels,): a column per channel, as many as fit the width."""
-    texts = {name: [number(value) for value in values] for name, values in rows.items()}
-    total = len(next(iter(texts.values())))
-    label = max(map(len, texts)) + 2
-    width = max(len(text) for values in texts.values() for text in values)
-    width = max(width, len(f"channel {total}")) + 2
-    shown = max(1, min(total, (WIDTH - INDENT - label) // width))
-    heads = [f"channel {place + 1}" for place in range(shown)]
-    lines = [" " * label + "".join(f"{head:>{width}}" for head in heads)]
-    for name, values in texts.items():
-        lines.append(f"{name:<{label}}" + "".join(f"{text:>{width}}" for text in values[:shown]))
-    if shown < total:
-        lines.append(f"... {total - shown} more channels")
-    return tuple(lines)
+def _check_settings(settings: Settings, shape: tuple[int, ...]) -> None:
+    """Refuse what is out of range or does not fit."""
+    axis, ndim = settings.axis, len(shape)
+    if not -ndim <= axis < ndim:
+        raise InputError(
+            f"--axis: expected an integer from {-ndim} to {ndim - 1} for a batch of shape "
+            f"{list(shape)}, got {axis}. Name the axis that holds the channels."
+        )
+    if not 0 <= settings.epsilon < math.inf:
+        raise InputError(
+            f"--epsilon: expected a number that is 0 or greater, got {settings.epsilon:g}. "
+            "It is added to the variance before the root is taken: try 0.001."
+        )
+    if not 0 <= settings.momentum <= 1:
+        raise InputError(
+            f"--momentum: expected a number from 0 to 1, got {settings.momentum:g}. It is the "
+            "share of the old average that is kept: PyTorch's momentum m is 1 - m here."
+        )
+    for name, values in (("gamma", settings.gamma), ("beta", settings.beta)):
+        if len(values) not in (1, shape[axis]) or not np.isfinite(values).all():
+            raise InputError(
+                f"--{name}: expected one finite number, or {shape[axis]} with commas between them "
+                f"(one per channel), got {','.join(f'{value:g}' for value in values)}. The "
+                "channels are at --axis."
+            )
 
 
-def _grids(worked: Worked, values: np.ndarray, number: Callable) -> tuple[str, ...]:
-    """Lay out a batch: for each channel its samples, the last axis along the line."""
-    by_channel = np.moveaxis(values, worked.settings.axis, 0)
-    number = _aligned(by_channel[:MOST_CHANNELS, :MOST_COLUMNS], number)
-    lines: list[str] = []
-    for channel in range(min(len(by_channel), MOST_CHANNELS)):
-        if lines and by_channel.ndim > 2:
-            lines.append("")
-        lines += _channel_lines(by_channel[channel], f"channel {channel + 1}", number)
-    if len(by_channel) > MOST_CHANNELS:
-        lines.append(f"... {len(by_channel) - MOST_CHANNELS} more channels")
-    return tuple(lines)
+def read_batch(path: Path) -> np.ndarray:
+    """Read a batch from a `.npy` file.
 
+    Returns:
+        float64 array of at least 2 dimensions.
 
-def _channel_lines(samples: np.ndarray, heading: str, number: Callable) -> Iterator[str]:
-    """Lay out one channel, of shape (batch, ...): a vector on one line, samples one by one."""
-    if samples.ndim == 1:
-        yield f"{heading:<{LEAD}}{_vector(samples, number, MOST_COLUMNS)}"
-        return
-    for place in range(min(len(samples), MOST_SAMPLES)):
-        rows = samples[place].reshape(-1, samples.shape[-1])
-        for line, row in enumerate(rows[:MOST_ROWS]):
-            lead = f"{heading}, sample {place + 1}" if line == 0 else ""
-            yield f"{lead:<{LEAD}}{_vector(row, number, MOST_COLUMNS)}"
-        if len(rows) > MOST_ROWS:
-            yield f"{'':<{LEAD}}... {len(rows) - MOST_ROWS} more rows"
-    if len(samples) > MOST_SAMPLES:
-        yield f"... {len(samples) - MOST_SAMPLES} more samples"
-
-
-def _aligned(values: np.ndarray, number: Callable) -> Callable:
-    """Pad numbers to one width, so that the columns of all channels and samples align."""
-    shown = values[..., :MOST_COLUMNS] if values.ndim > 2 else values
-    width = max(8, *(len(number(value)) for value in (shown.min(), shown.max()))) + 1
-    return lambda value: f"{number(value):>{width}}"
-
-
-def _vector(values: np.ndarray, number: Callable, most: int) -> str:
-    texts = [number(value) for value in values[:most]]
-    total, width, room = len(values), len(texts[0]), WIDTH - INDENT - LEAD
-    fit = min(most, room // width)
-    if total > fit:
-        fit = max(1, min(fit, (room - len(f"  ... {total} more")) // width))
-    shown = "".join(texts[:fit])
-    return shown if total <= fit else f"{shown}  ... {total - fit} more"
+    Raises:
+        InputError: the file cannot be read, or holds something else than finite real numbers.
+    """
+    advice = "Write one with numpy.save(path, batch)."
+    try:
+        with path.open("rb") as file:
+            batch = np.lib.format.read_array(file, allow_pickle=False)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"--input {path}: cannot be read: {reason}. {advice}") from None
+    except (ValueError, EOFError):  # also of pickled objects, which could run code
+        raise InputError(
+            f"--input {path}: expected a .npy file of numbers, got something else. {advice}"
+        ) from None
+    where = f"--input {path}: expected"
+    if batch.dtype.kind not in "fiub":
+        raise InputError(f"{where} real numbers, got {batch.dtype}. Convert them to float32.")
+    if batch.ndim < 2 or batch.size == 0:
+        raise InputError(
+            f"{where} an array of shape (batch, ..., channels) that is not empty, got shape "
+            f"{list(batch.shape)}. Add the missing axes with numpy.reshape."
+        )
+    batch = batch.astype(np.float64)
+    if not np.isfinite(batch).all():
+        count = int((~np.isfinite(batch)).sum())
+        raise InputError(
+            f"{where} finite numbers, got {count} that are infinite or missing. Replace them, "
+            "for example with numpy.nan_to_num."
+        )
+    return batch
