@@ -261,8 +261,14 @@ def page() -> str:
     lines = ["# Results", "", "Written by `scripts/make_results.py` from the JSON files here.", ""]
     for name, result in [*studies(), *sweeps()]:
         summary = result["summary"]
+        seeds = f"Recorded with the seeds {formatting.listed(summary['seeds'])}."
         lines += [f"## {name}", "", verdict(summary), ""]
-        lines += [f"    {result['command']}", "", f"{summary['protocol'].capitalize()}.", ""]
+        lines += [
+            f"    {result['command']}",
+            "",
+            f"{summary['protocol'].capitalize()}. {seeds}",
+            "",
+        ]
         for figure in figure_names(name, result):
             lines += [f"![{name}: {figure}](figures/{name}-{figure}.png)", ""]
         lines += [f"<!-- figures drawn from {fingerprint(result)} -->", ""]

@@ -1,11 +1,16 @@
 """The sentence at the top of a report is right on constructed cases."""
 
+import json
+from pathlib import Path
+
 import pytest
 
+from bnzoo.config import load_config
 from bnzoo.reporting import formatting
 from bnzoo.studies.statistics import describe
 from bnzoo.studies.verdict import baseline_verdict, study_verdict, variant_verdict
 
+RESULTS = Path(__file__).parent.parent / "configs" / "results"
 DIVERGED, MISSING = "diverged", "missing"
 BASELINE = [0.956, 0.936, 0.946]  # 94.6 +- 1.0 %
 
@@ -122,6 +127,20 @@ def test_a_study_says_a_sentence_per_variant_and_whether_it_is_finished():
     )
     assert study_verdict(variants, "completed") == expected
     assert study_verdict(variants, "interrupted") == f"Not finished. So far: {expected}"
+
+
+def test_starter_studies_that_their_seeds_left_open_have_five_by_now():
+    """With 5 seeds half the difference is settled that 3 need."""
+    found = {}
+    for file in sorted(RESULTS.glob("*.json")):
+        summary = json.loads(file.read_text()).get("summary") or {}
+        if summary.get("kind") == "study":
+            verdict = study_verdict(summary["variants"], summary["status"])
+            found[file.stem] = "do not settle" in verdict
+    assert set(found.values()) == {True, False}
+    for name, is_open in found.items():
+        seeds = load_config(RESULTS.parent / f"{name}.yaml").compare.seeds
+        assert len(seeds) == (5 if is_open else 3), name
 
 
 def test_a_study_that_has_just_begun_has_a_verdict():
