@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import bnzoo
-from bnzoo.reporting.explanation import BUILT_IN, WIDTH, Settings, explain, fixed, work_through
+from bnzoo.reporting.explanation import WIDTH, explain, fixed
+from bnzoo.reporting.worked_example import BUILT_IN, Settings, work_through
 
 
 @pytest.fixture

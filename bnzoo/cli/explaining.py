@@ -43,18 +43,18 @@ def explain(
 
     The built-in batch has 2 images of 3 channels and 3 x 3 pixels, channels first.
     """
-    from bnzoo.reporting import explanation
+    from bnzoo.reporting import explanation, worked_example
 
-    settings = explanation.Settings(
-        axis=axis if axis is not None else (-1 if file else explanation.BUILT_IN_AXIS),
+    settings = worked_example.Settings(
+        axis=axis if axis is not None else (-1 if file else worked_example.BUILT_IN_AXIS),
         epsilon=epsilon,
         momentum=momentum,
         gamma=_numbers("gamma", gamma),
         beta=_numbers("beta", beta),
         unbiased=unbiased,
     )
-    batch = explanation.BUILT_IN if file is None else explanation.read_batch(file)
-    values = explanation.work_through(batch, settings)
+    batch = worked_example.BUILT_IN if file is None else worked_example.read_batch(file)
+    values = worked_example.work_through(batch, settings)
     _print(explanation.explain(values, settings, decimals))
 
 

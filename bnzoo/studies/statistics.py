@@ -137,8 +137,5 @@ def first_epoch_reaching(
     rows: Sequence[dict[str, float | None]], column: str, target: float
 ) -> int | None:
     """Return the first epoch, from 1, whose value in `column` is at least `target`, or None."""
-    for row in rows:
-        value = row.get(column)
-        if value is not None and value >= target:
-            return row["epoch"]
-    return None
+    measured = (row for row in rows if row.get(column) is not None)
+    return next((row["epoch"] for row in measured if row[column] >= target), None)

@@ -9,6 +9,7 @@ import keras
 from bnzoo.config import Config, variant_configs
 from bnzoo.errors import InputError
 from bnzoo.reporting import formatting
+from bnzoo.reporting.report import write_study_report
 from bnzoo.runs import RunFolder, StudyFolder
 from bnzoo.studies.estimate import measure_seconds
 from bnzoo.studies.summary import summarize
@@ -24,12 +25,6 @@ class _Run(NamedTuple):
     folder: RunFolder
 
 
-def _write_report(path: Path, summary: dict[str, Any]) -> None:
-    from bnzoo.reporting.report import write_study_report
-
-    write_study_report(path, summary)
-
-
 def compare(
     config: Config,
     out: str | Path,
@@ -39,7 +34,7 @@ def compare(
     begin_run: Callable[[int, int, str], None] = lambda position, total, label: None,
     name: str | None = None,
     command: str = "",
-    write_report: Callable[[Path, dict[str, Any]], None] = _write_report,
+    write_report: Callable[[Path, dict[str, Any]], None] = write_study_report,
 ) -> dict[str, Any]:
     """Run every variant of a config with every seed, and return the summary of the study.
 

@@ -1,7 +1,7 @@
 """From the run folders of a study to its summary: read, not remembered, so it can be made again."""
 
 import statistics
-from typing import Any
+from typing import Any, NamedTuple
 
 from bnzoo import environment
 from bnzoo.config import BASELINE, Config
@@ -24,15 +24,12 @@ def summarize(
         name: what the study is called.
         command: the command that runs it again.
     """
-    seeds = config.compare.seeds
-    found = {
-        variant: [_Run(folder, variant, seed) for seed in seeds]
-        for variant in config.compare.overrides()
-    }
-    summaries = [run.summary for runs in found.values() for run in runs if run.summary]
+    seeds, overrides = config.compare.seeds, config.compare.overrides()
+    runs = {name: [_read_run(folder, name, seed) for seed in seeds] for name in overrides}
+    summaries = [run.summary for found in runs.values() for run in found if run.summary]
     variants = {
-        variant: {"overrides": overrides, **_numbers(found[variant], found[BASELINE])}
-        for variant, overrides in config.compare.overrides().items()
+        variant: {"overrides": overrides[variant], **_numbers(found, runs[BASELINE])}
+        for variant, found in runs.items()
     }
     for variant, entry in variants.items():
         entry["verdict"] = (
@@ -56,91 +53,75 @@ def summarize(
     }
 
 
-class _Run:
-    """What one run folder says; a run that has not ended says nothing yet.
+class _Run(NamedTuple):
+    """What one run folder says; a run that has not ended says nothing yet."""
 
-    Attributes:
-        summary: the run's own, or None when it has not ended.
-        is_completed: whether it has a result.
-        rows: its history, when it has ended.
-    """
+    entry: dict[str, Any]  # as it stands in the study's summary
+    summary: dict[str, Any]
+    rows: list[dict[str, float | None]]
 
-    def __init__(self, study: StudyFolder, variant: str, seed: int):
-        folder = study.run(variant, seed)
-        self.seed, self.place = seed, folder.path.relative_to(study.path).as_posix()
-        ended = folder.has_ended()
-        self.summary = folder.summary() if ended else None
-        self.rows = folder.history() if ended else []
-        self.is_completed = ended and self.summary["status"] == "completed"
-
-    def entry(self) -> dict[str, Any]:
-        """Return the run as it stands in the study's summary."""
-        summary = self.summary or {}
-        test, best = summary.get("test") or {}, summary.get("best") or {}
-        return {
-            "seed": self.seed,
-            "status": summary.get("status", "missing"),
-            "folder": self.place,
-            "test_accuracy": test.get("accuracy"),
-            "test_loss": test.get("loss"),
-            "best": best.get("row"),
-            "selection_metric": best.get("metric"),
-            "final": summary.get("final"),
-            "first_epoch_loss": self.rows[0]["loss"] if self.rows else None,
-            "epochs": summary.get("epochs"),
-            "seconds_per_epoch": (
-                statistics.median(row["seconds"] for row in self.rows) if self.rows else None
-            ),
-            "diverged": summary.get("diverged"),
-        }
-
-    def epochs_to(self, baseline: "_Run") -> int | None:
-        """Return the first epoch as good as the best of the baseline with the same seed."""
-        if not (self.is_completed and baseline.is_completed):
+    @property
+    def best_accuracy(self) -> float | None:
+        """The metric that selects epochs at the best epoch; None where the run has no result."""
+        if self.entry["status"] != "completed":
             return None
-        best, metric = baseline.summary["best"], self.summary["best"]["metric"]
-        if metric != best["metric"]:
-            return None  # training accuracy is not to be compared with validation accuracy
-        return first_epoch_reaching(self.rows, metric, best["row"][metric])
+        return self.entry["best"][self.entry["selection_metric"]]
 
-    def steps(self, epochs: int | None) -> int | None:
-        """Return how many steps so many of its epochs are."""
-        steps_per_epoch = epochs and self.summary["steps"] // self.summary["epochs"]
-        return epochs and epochs * steps_per_epoch
+
+def _read_run(study: StudyFolder, variant: str, seed: int) -> _Run:
+    folder = study.run(variant, seed)
+    ended = folder.has_ended()
+    summary, rows = (folder.summary(), folder.history()) if ended else ({}, [])
+    test, best = summary.get("test") or {}, summary.get("best") or {}
+    entry = {
+        "seed": seed,
+        "status": summary.get("status", "missing"),
+        "folder": folder.path.relative_to(study.path).as_posix(),
+        "test_accuracy": test.get("accuracy"),
+        "test_loss": test.get("loss"),
+        "best": best.get("row"),
+        "selection_metric": best.get("metric"),
+        "final": summary.get("final"),
+        "first_epoch_loss": rows[0]["loss"] if rows else None,
+        "epochs": summary.get("epochs"),
+        "seconds_per_epoch": statistics.median(row["seconds"] for row in rows) if rows else None,
+        "diverged": summary.get("diverged"),
+    }
+    return _Run(entry, summary, rows)
 
 
 def _numbers(runs: list[_Run], baseline: list[_Run]) -> dict[str, Any]:
-    entries = [run.entry() for run in runs]
-    described = {
-        key: describe(
-            [
-                entry[key] if run.is_completed else None
-                for run, entry in zip(runs, entries, strict=True)
-            ]
-        )
-        for key in DESCRIBED
-    }
-    epochs = [one.epochs_to(other) for one, other in zip(runs, baseline, strict=True)]
-    steps = [run.steps(count) for run, count in zip(runs, epochs, strict=True)]
-    target = describe([_best_accuracy(run) for run in baseline])["mean"]
-    is_baseline = runs is baseline
-    theirs = [other.entry()["test_accuracy"] for other in baseline]
-    ours = described["test_accuracy"]["values"]
+    def measured(found: list[_Run], key: str) -> list[float | None]:
+        entries = [run.entry for run in found]
+        return [entry[key] if entry["status"] == "completed" else None for entry in entries]
+
+    pairs = list(zip(runs, baseline, strict=True))
+    epochs = [_epochs_to_best(run, other) for run, other in pairs]
+    steps = [
+        count and count * (run.summary["steps"] // run.summary["epochs"])
+        for run, count in zip(runs, epochs, strict=True)
+    ]
+    target = describe([run.best_accuracy for run in baseline])["mean"]
+    accuracies, theirs = (measured(found, "test_accuracy") for found in (runs, baseline))
+    difference = None if runs is baseline else paired_difference(accuracies, theirs).summary()
     return {
-        "runs": entries,
-        **described,
+        "runs": [run.entry for run in runs],
+        **{key: describe(measured(runs, key)) for key in DESCRIBED},
         "epochs_to_baseline_best": {"target": target, **describe(epochs)},
         "steps_to_baseline_best": {"target": target, **describe(steps)},
-        "difference": None if is_baseline else paired_difference(ours, theirs).summary(),
-        "diverged": sum(entry["status"] == "diverged" for entry in entries),
+        "difference": difference,
+        "diverged": sum(run.entry["status"] == "diverged" for run in runs),
     }
 
 
-def _best_accuracy(run: _Run) -> float | None:
-    if not run.is_completed:
+def _epochs_to_best(run: _Run, baseline: _Run) -> int | None:
+    """Return the first epoch as good as the best of the baseline with the same seed."""
+    metric = run.entry["selection_metric"]
+    # Training accuracy is not to be compared with validation accuracy.
+    is_comparable = metric == baseline.entry["selection_metric"]
+    if not is_comparable or None in (run.best_accuracy, baseline.best_accuracy):
         return None
-    best = run.summary["best"]
-    return best["row"][best["metric"]]
+    return first_epoch_reaching(run.rows, metric, baseline.best_accuracy)
 
 
 def origin(summaries: list[dict]) -> dict[str, Any]:
