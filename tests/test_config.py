@@ -411,3 +411,12 @@ def test_every_problem_of_every_variant_is_reported_once(write):
         "compare.variants.wide: model.filters",
         "compare.variants.wide: train.epoch",
     ]
+
+
+def test_the_page_of_all_keys_is_up_to_date():
+    root = Path(__file__).parent.parent
+    script = root / "scripts" / "make_config_page.py"
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    text = (root / "configs" / "README.md").read_text(encoding="utf-8")
+    assert done.stdout == text, f"run: python scripts/{script.name} > configs/README.md"
+    assert "| `learning_rate` | number | `0.001` | above 0 | Step size" in text

@@ -43,7 +43,7 @@ class BatchNorm(Section):
         renorm_clipping: limits of its correction.
         renorm_momentum: momentum of its moving statistics.
         synchronized: one set of statistics for all replicas (TensorFlow only).
-        implementation: auto lets the layer choose.
+        implementation: `auto` lets the layer choose.
         virtual_batch_size: examples normalized together; null is the whole batch.
         unbiased_moving_variance: store the variance divided by n - 1, as PyTorch does.
     """

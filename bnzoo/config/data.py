@@ -79,17 +79,17 @@ class Data(Section):
     Attributes:
         name: a data set; `bnzoo datasets` lists them.
         batch_size: examples per step; 32 is what the published recipes use.
-        validation: share of the training data held back, drawn class by class; or test, the test
-            data itself (the protocol of many published tables); or none.
-        augment: flip_crop mirrors a training image in half of the cases and shifts it by up to 4
+        validation: share of the training data held back, drawn class by class; or `test`, the test
+            data itself (the protocol of many published tables); or `none`.
+        augment: `flip_crop` mirrors a training image in half of the cases and shifts it by up to 4
             pixels each way, with zeros from outside the image.
         image_size: height and width in pixels to resize to; null keeps the size.
-        color_mode: channels to convert to; auto keeps what the images have.
+        color_mode: channels to convert to; `auto` keeps what the images have.
         skip_unreadable: leave out the files of a folder that cannot be decoded, and count them.
-        view: image (height, width, channels); rows, one step per pixel row (height, width *
-            channels); or flat, one vector. Feature arrays keep their shape with image.
-        min_length: with view rows, each example is cut to a random number of steps, from this one
-            to all, and padded with -1; null keeps every step.
+        view: `image` (height, width, channels); `rows`, one step per pixel row (height, width *
+            channels); or `flat`, one vector. Feature arrays keep their shape with `image`.
+        min_length: with `view: rows`, each example is cut to a random number of steps, from this
+            one to all, and padded with -1; null keeps every step.
     """
 
     name: str

@@ -54,15 +54,15 @@ class ModelParameters(Section):
     Attributes:
         name: which model; `bnzoo models` lists them.
         placement: where batch normalization stands: nowhere, before or after the activation.
-        initialization: keras is Keras' defaults (glorot-uniform kernels, zero biases); torch is
+        initialization: `keras` is Keras' defaults (glorot-uniform kernels, zero biases); `torch` is
             PyTorch's (kernels and biases uniform in +-1/sqrt(fan_in)).
         batch_norm: arguments of the batch normalization layers.
         input_shape: shape of one sample, without the batch; null takes the data's.
         classes: number of logits; null takes the number of classes of the data.
         activation: after every hidden layer.
-        use_bias: true gives every linear layer a bias, as published. false leaves out those that
-            batch normalization makes idle by subtracting the mean right after them (that is with
-            placement before), and only those, so that the network stays as expressive.
+        use_bias: `true` gives every linear layer a bias, as published. `false` leaves out those
+            that batch normalization makes idle by subtracting the mean right after them (that is
+            with `placement: before`), and only those, so that the network stays as expressive.
     """
 
     published_input_shape: ClassVar[tuple[int | None, ...]]

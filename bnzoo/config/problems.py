@@ -122,7 +122,8 @@ def _sentence(path: str, items: list[Mapping]) -> str:
     if "union_tag_invalid" in kinds:
         tag, known = first["ctx"]["tag"], _words(first["ctx"]["expected_tags"])
         where = ".".join([*filter(None, [path]), "name"])
-        return f"{where}: expected one of {', '.join(known)}, got {tag!r}. {nearest(tag, known)}"
+        hint = nearest(tag, known)
+        return f"{where}: expected one of {', '.join(known)}, got {tag!r}. {hint}".rstrip()
     if "value_error" in kinds:
         text = str(first["ctx"]["error"])
         # A check of several keys begins with the one that is wrong: `seeds: expected ...`.

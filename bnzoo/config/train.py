@@ -40,7 +40,7 @@ class SGD(_Optimizer):
         nesterov: Nesterov momentum.
     """
 
-    name: Literal["sgd"]
+    name: Literal["sgd"] = "sgd"
     momentum: Share = 0.0
     nesterov: bool = False
 
@@ -99,7 +99,7 @@ class Constant(Section):
         name: which schedule.
     """
 
-    name: Literal["constant"]
+    name: Literal["constant"] = "constant"
 
 
 class Cosine(Section):
@@ -154,7 +154,11 @@ class Step(Section):
         return self
 
 
-def _named(default: str) -> BeforeValidator:
+Optimizer = Annotated[SGD | Adam | AdamW | RMSprop, Field(discriminator="name")]
+Schedule = Annotated[Constant | Cosine | Exponential | Step, Field(discriminator="name")]
+
+
+def _named(default: str, schemas: Any) -> BeforeValidator:
     """Let a word stand for a mapping with that name; a mapping without one has the default's."""
 
     def complete(value: Any) -> Any:
@@ -162,7 +166,7 @@ def _named(default: str) -> BeforeValidator:
             return {"name": value}
         return {"name": default, **value} if isinstance(value, dict) else value
 
-    return BeforeValidator(complete)
+    return BeforeValidator(complete, json_schema_input_type=str | schemas)
 
 
 class EarlyStopping(Section):
@@ -202,7 +206,7 @@ class FollowedWeight(Section):
 
 
 class Train(Section):
-    """The `train` section.
+    """How the model is trained.
 
     Attributes:
         epochs: passes over the training data.
@@ -210,23 +214,15 @@ class Train(Section):
         schedule: of the learning rate: its name, or a mapping with its name and arguments.
         precision: Keras' global dtype policy of the run.
         deterministic: the same numbers at each run on the same machine, at some cost in speed.
-        jit_compile: whether XLA compiles the step; auto leaves it to Keras.
+        jit_compile: whether XLA compiles the step; `auto` leaves it to Keras.
         early_stopping: when to stop before the last epoch; null is never.
         tensorboard: write event files beside `history.csv`.
         follow_weights: single weights recorded after each epoch in `weights_path.csv`.
     """
 
     epochs: PositiveInt = 10
-    optimizer: Annotated[
-        SGD | Adam | AdamW | RMSprop,
-        Field(discriminator="name"),
-        _named("sgd"),
-    ] = SGD(name="sgd")
-    schedule: Annotated[
-        Constant | Cosine | Exponential | Step,
-        Field(discriminator="name"),
-        _named("constant"),
-    ] = Constant(name="constant")
+    optimizer: Annotated[Optimizer, _named("sgd", Optimizer)] = SGD()
+    schedule: Annotated[Schedule, _named("constant", Schedule)] = Constant()
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     deterministic: bool = False
     jit_compile: bool | Literal["auto"] = "auto"

@@ -34,8 +34,8 @@ class Range(Section):
     Attributes:
         min: the smallest value.
         max: the largest value.
-        steps: how many values; null searches the whole range, which grid cannot.
-        scale: log has equal ratios between values, linear equal differences.
+        steps: how many values; null searches the whole range, which `grid` cannot.
+        scale: `log` has equal ratios between values, `linear` equal differences.
     """
 
     min: int | float
@@ -86,16 +86,16 @@ class Tune(Section):
     """A sweep: trials of the same config with other values for a few keys.
 
     Attributes:
-        algorithm: grid tries every combination; random draws them; bayesian draws some and then
-            asks a Gaussian process; hyperband gives many a few epochs, and the best of them
-            train.epochs.
+        algorithm: `grid` tries every combination; `random` draws them; `bayesian` draws some and
+            then asks a Gaussian process; `hyperband` gives many a few epochs, and the best of them
+            `train.epochs`.
         objective: what the best trial is best at.
         space: by the dotted path of a key, its values or its range.
         conditions: by a path of the space, for which values of other paths it is searched; else
             it is left as the config has it.
         executions_per_trial: runs of each trial, with different seeds.
         seeds: their seeds; by default the config's seed and those after it.
-        max_trials: the most trials; random and bayesian need it.
+        max_trials: the most trials; `random` and `bayesian` need it.
     """
 
     algorithm: Literal["grid", "random", "bayesian", "hyperband"]
