@@ -60,7 +60,7 @@ def _num_epochs(variants: Sequence[VariantRuns], column: str) -> int:
 
 
 def _draw_epochs(variants: Sequence[VariantRuns], column: str, styles: dict[str, Look]) -> Figure:
-    entries = [(shortened(name), _legend_line(look)) for name, look in styles.items()]
+    entries = [(shortened(name), Line2D([], [], **_stroke(look))) for name, look in styles.items()]
     if any(variant.diverged for variant in variants):
         entries.append((DIVERGED, Line2D([], [], color=INK, marker="x", ms=7, mew=2, lw=0)))
     columns = max(1, LEGEND_CHARACTERS // (max(len(name) for name, _ in entries) + 8))
@@ -172,10 +172,6 @@ def _values_to_show(variants: Sequence[VariantRuns], column: str) -> np.ndarray:
 
 def _stroke(look: Look) -> dict[str, Any]:
     return {"color": look.color, "ls": look.dashes, "marker": look.marker, "ms": 4, "lw": 1.6}
-
-
-def _legend_line(look: Look) -> Line2D:
-    return Line2D([], [], **_stroke(look))
 
 
 def add_legend(figure: Figure, entries: list[tuple[str, Line2D]], columns: int) -> None:

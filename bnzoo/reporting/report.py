@@ -56,9 +56,10 @@ def best_run_sentence(summary: Summary) -> str:
     has_others = any(one["diverged"] for one in summary["variants"].values())
     never = " of the variants that never diverged" if is_steady and has_others else ""
     metric = formatting.metric(run["selection_metric"])
+    chosen = f", and of its runs seed {run['seed']} the best {metric}"
     return (
         f"{formatting.run_name(variant, run['seed'])}: {variant} has the highest mean test accuracy"
-        f"{never}, and of its runs seed {run['seed']} the best {metric}"
+        f"{never}{chosen if len(summary['seeds']) > 1 else ''}"
     )
 
 
