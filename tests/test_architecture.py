@@ -18,10 +18,11 @@ MAY_IMPORT = {
     "exclusive": set(),
     "files": set(),
     "quiet": set(),
+    "versions": set(),
     "runs": {"config", "files"},
     "data": {"config"},
-    "ops": set(),
-    "layers": {"exclusive", "ops"},
+    "ops": {"versions"},
+    "layers": {"exclusive", "ops", "versions"},
     "models": {"config", "layers"},
     "loading": {"layers", "models", "runs"},
     "training": {
@@ -34,6 +35,7 @@ MAY_IMPORT = {
         "models",
         "ops",
         "runs",
+        "versions",
     },
     "reporting": {"config", "environment", "files", "runs"},
     "studies": {
@@ -56,7 +58,7 @@ MAY_IMPORT = {
         "studies",
         "training",
     },
-    "surgery": {"layers", "ops"},
+    "surgery": {"layers", "ops", "versions"},
     "serving": {"config", "data", "environment", "files", "loading", "runs", "surgery"},
     "cli": {
         "config",
@@ -79,6 +81,7 @@ WITHOUT_TENSORFLOW_AT_IMPORT = (
     "models",
     "loading",
     "quiet",
+    "versions",
     "training",
     "studies",
     "tuning",

@@ -1,10 +1,12 @@
 """What is out of range is refused, with the value that was received."""
 
 import inspect
+import re
 
 import keras
 import numpy as np
 import pytest
+from marks import needs_renorm
 from pydantic import ValidationError
 
 from bnzoo.config.batch_norm import BatchNorm
@@ -25,7 +27,7 @@ FORBIDDEN = [
     [
         ({"axis": 3.7}, r"Received axis=3\.7, expected an integer"),
         ({"axis": True}, r"Received axis=True, expected an integer"),
-        ({"axis": np.True_}, r"Received axis=np\.True_, expected an integer"),
+        ({"axis": np.True_}, rf"Received axis={re.escape(repr(np.True_))}, expected an integer"),
         ({"axis": "last"}, r"Received axis='last', expected an integer"),
         ({"axis": None}, r"Received axis=None, expected an integer"),
         ({"axis": [1, 2]}, r"Received axis=\[1, 2\], expected an integer"),
@@ -125,12 +127,15 @@ def test_call_refuses_a_mask_that_does_not_fit():
     [
         {"axis": np.int64(1)},
         {"momentum": 0},
-        {"synchronized": True, "renorm": True},
+        pytest.param({"synchronized": True, "renorm": True}, marks=needs_renorm),
         {"momentum": 1},
         {"momentum": np.float32(0.5)},
         {"epsilon": 0},
-        {"renorm": True, "renorm_clipping": {"rmax": 1.0, "rmin": 1.0, "dmax": 0.0}},
-        {"renorm_clipping": {"unread": 1.0}},
+        pytest.param(
+            {"renorm": True, "renorm_clipping": {"rmax": 1.0, "rmin": 1.0, "dmax": 0.0}},
+            marks=needs_renorm,
+        ),
+        pytest.param({"renorm_clipping": {"unread": 1.0}}, marks=needs_renorm),
     ],
 )
 def test_everything_keras_accepts_in_range_is_accepted(arguments):

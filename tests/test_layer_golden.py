@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from marks import needs_keras
 
 import bnzoo
 
+pytestmark = needs_keras("3.15", "a model that was saved by it cannot be loaded by older ones")
 GOLDEN = Path(__file__).parent / "golden"
 SAVED = {
     "a file": ("layer_before.keras", "layer_before.npz"),

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from calls import normalize_batch
+from marks import needs_renorm
 
 from bnzoo.layers import BatchNormalization
 
@@ -39,6 +40,7 @@ def test_the_counter_of_a_cumulative_average_counts_in_float32_at_least():
     assert float(layer.num_batches) == 257
 
 
+@needs_renorm
 @pytest.mark.parametrize("shape", [(64, 4), (64, 16, 16, 8)])
 def test_renorm_keeps_the_other_channels_of_a_bad_batch_as_keras_does(shape):
     x = normal(shape, 5.0, 3.0)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keras import ops
+from marks import KERAS_HAS_RENORM
 
 from bnzoo.layers import BatchNormalization
 
@@ -34,12 +35,15 @@ ARGUMENTS = {
     "gamma_regularizer": st.sampled_from([None, "l1"]),
     "beta_constraint": st.sampled_from([None, "non_neg"]),
     "gamma_constraint": st.sampled_from([None, "unit_norm"]),
-    "renorm": st.booleans(),
-    "renorm_clipping": st.sampled_from([None, {"rmax": 1.5, "rmin": 0.5, "dmax": 1.0}]),
-    "renorm_momentum": st.sampled_from([0.0, 0.9]),
     "synchronized": st.booleans(),
     "trainable": st.booleans(),
 }
+RENORM = {
+    "renorm": st.booleans(),
+    "renorm_clipping": st.sampled_from([None, {"rmax": 1.5, "rmin": 0.5, "dmax": 1.0}]),
+    "renorm_momentum": st.sampled_from([0.0, 0.9]),
+}
+ARGUMENTS |= RENORM if KERAS_HAS_RENORM else {}
 
 
 def test_every_argument_of_keras_is_drawn():
@@ -130,5 +134,5 @@ def swap(shape, policy, arguments, data):
 
 
 def test_swapping_the_layer_in_a_compiled_step_changes_no_number():
-    arguments = {"renorm": False, "momentum": 0.9}
+    arguments = {"synchronized": False, "momentum": 0.9}
     assert_swappable((6, 4, 5, 8), -1, "float32", arguments, None, jit_compile=True)

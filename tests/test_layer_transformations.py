@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from marks import needs_renorm
 
 from bnzoo import BatchNormalization
 
@@ -286,7 +287,10 @@ def test_jacobians(way, training):
 
 OTHERS = (
     {"axis": 1},
-    {"renorm": True, "renorm_momentum": 0.7, "renorm_clipping": {"rmax": 1.1}},
+    pytest.param(
+        {"renorm": True, "renorm_momentum": 0.7, "renorm_clipping": {"rmax": 1.1}},
+        marks=needs_renorm,
+    ),
     {"center": False, "scale": False},
 )
 

@@ -1,5 +1,7 @@
 """Batch normalization merged into its neighbours: the same answers, and nothing of it left."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -301,6 +303,25 @@ def test_what_is_no_graph_of_layers_is_refused():
         bnzoo.fold_batch_norm(model)
     with pytest.raises(InputError, match="got Sequential"):
         bnzoo.fold_batch_norm(keras.Sequential([BN()]))
+
+
+@pytest.mark.parametrize(
+    ("received", "named"),
+    [
+        ("runs/m.keras", "'runs/m.keras'"),
+        (Path("m.keras"), repr(Path("m.keras"))),
+        (None, "NoneType"),
+        (layers.Dense(2), "Dense"),
+        ([], "list"),
+    ],
+    ids=str,
+)
+def test_what_is_no_model_is_refused_with_what_to_do(received, named):
+    with pytest.raises(InputError) as error:
+        bnzoo.fold_batch_norm(received)
+    message = str(error.value)
+    assert message.startswith(f"Received {named}, expected a Keras model.")
+    assert "bnzoo.load_model(path)" in message
 
 
 def test_a_layer_that_cannot_be_copied_is_named_with_what_to_do():

@@ -20,10 +20,11 @@ from bnzoo.ops import (
     scale_and_shift,
     statistics_dtype,
 )
+from bnzoo.versions import KerasBatchNormalization
 
 
 @keras.saving.register_keras_serializable(package="bnzoo")
-class BatchNormalization(keras.layers.BatchNormalization):
+class BatchNormalization(KerasBatchNormalization):
     """Normalize each channel by the batch's mean and variance, a drop-in for Keras' layer.
 
     In training `y = (x - mean) * (gamma * rsqrt(variance + epsilon)) + beta` with the statistics

@@ -13,6 +13,7 @@ import keras
 from keras import ops
 
 from bnzoo.ops.kernels import Call
+from bnzoo.versions import private
 
 # The pivot is the mean of a sample. One that is one part in k of the data lies within sqrt(k)
 # standard deviations of its mean, whatever the data: blank first rows, outliers and sorted classes
@@ -272,9 +273,12 @@ def _barrier(values):
 @cache
 def _tensorflow_barrier():
     import tensorflow as tf
-    from tensorflow.compiler.tf2xla.ops import gen_xla_ops  # `tf.raw_ops` lacks the barrier
 
-    barrier = gen_xla_ops.xla_optimization_barrier
+    # `tf.raw_ops` lacks it.
+    home, name = "tensorflow.compiler.tf2xla.ops.gen_xla_ops", "xla_optimization_barrier"
+    barrier = private(home, name, "On a GPU sums in parts are one sum, which takes longer.")
+    if barrier is None:
+        return list  # as it came
     with contextlib.suppress(KeyError):  # somebody else has told TensorFlow its gradient
         tf.RegisterGradient("XlaOptimizationBarrier")(lambda op, *grads: barrier(grads))
     return barrier

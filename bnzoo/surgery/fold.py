@@ -1,5 +1,7 @@
 """Batch normalization merged into its neighbours, for inference."""
 
+from pathlib import Path
+
 import keras
 
 from bnzoo.errors import InputError
@@ -28,7 +30,8 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         A new, uncompiled model with weights of its own. For training use the original.
 
     Raises:
-        InputError: a subclassed or unbuilt model, or one with a layer that Keras cannot copy.
+        InputError: not a Keras model, a subclassed or unbuilt one, or one with a layer that Keras
+            cannot copy.
 
     Example:
         >>> import keras, numpy as np
@@ -68,6 +71,12 @@ def has_batch_norm(model: keras.Model) -> bool:
 
 def _as_functional(model: keras.Model) -> keras.Model:
     """Return a plain, uncompiled functional model over the same layers."""
+    if not isinstance(model, keras.Model):
+        received = repr(model) if isinstance(model, str | Path) else type(model).__name__
+        raise InputError(
+            f"Received {received}, expected a Keras model. "
+            "Load a saved one first: bnzoo.fold_batch_norm(bnzoo.load_model(path))."
+        )
     if not _is_graph(model):
         raise InputError(
             f"model {model.name!r}: expected a built functional or Sequential model, got "

@@ -2,6 +2,10 @@
 
 import keras
 
+from bnzoo.versions import private
+
+NO_NODES = "Batch normalization is replaced by MultiplyAdd, and merged into no other layer."
+
 
 class Graph:
     """The calls of layers that make up a functional model.
@@ -13,7 +17,8 @@ class Graph:
     def __init__(self, model: keras.Model):
         # Keras has no public way to a model's own calls: `layer.output` and the like know those
         # of every model that a layer is part of.
-        by_depth = model._nodes_by_depth
+        by_depth = private(model, "_nodes_by_depth", NO_NODES) or {}
+        self._layers = model.layers
         self._nodes = [
             node
             for depth in sorted(by_depth, reverse=True)
@@ -32,11 +37,11 @@ class Graph:
     def layers(self) -> list[keras.layers.Layer]:
         """Return every layer once, those before others first."""
         found = {id(node.operation): node.operation for node in self._nodes}
-        return list(found.values())
+        return list(found.values()) or self._layers
 
     def is_called_once(self, layer: keras.layers.Layer) -> bool:
         """Tell whether a layer is used at one place only, with one tensor in and one out."""
-        return len(self._calls[id(layer)]) == 1 and self._is_one_to_one(layer)
+        return len(self._calls.get(id(layer), [])) == 1 and self._is_one_to_one(layer)
 
     def _is_one_to_one(self, layer: keras.layers.Layer) -> bool:
         (node,) = self._calls[id(layer)]

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from bnzoo.layers import BatchNormalization
+from bnzoo.versions import private
 
 
 class BadBatches(keras.callbacks.Callback):
@@ -43,7 +44,8 @@ class BadBatches(keras.callbacks.Callback):
         """Watch the layers; the training step is traced again to contain the count."""
         if not hasattr(self.model, "bad_batches"):
             self.model.bad_batches = _Counter(seed=0, name="bad_batches")
-        for layer in self.model._flatten_layers():
+        flatten = private(self.model, "_flatten_layers", "Nested models are not watched.")
+        for layer in flatten() if flatten else self.model.layers:
             if isinstance(layer, BatchNormalization):
                 layer.batch_observer = self.model.bad_batches.observe
         self.model.make_train_function(force=True)

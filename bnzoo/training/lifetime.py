@@ -6,6 +6,9 @@ from contextlib import contextmanager
 import keras
 
 from bnzoo.ops import forget_functions
+from bnzoo.versions import private
+
+KEPT = "Memory grows with each run of a study or a sweep."
 
 
 @contextmanager
@@ -23,10 +26,8 @@ def gradients_let_go() -> Iterator[None]:
     if keras.backend.backend() != "tensorflow":
         yield
         return
-    # Not public; tests/test_training_lifetime.py fails should it change.
-    from tensorflow.python.framework import ops
-
-    registered = ops.gradient_registry._registry
+    registry = private("tensorflow.python.framework.ops", "gradient_registry", KEPT)
+    registered = (registry and private(registry, "_registry", KEPT)) or {}
     before = set(registered)
     try:
         yield

@@ -9,6 +9,9 @@ import keras
 from bnzoo.config import Config
 from bnzoo.loading import dtype_policy
 from bnzoo.training.lifetime import gradients_let_go
+from bnzoo.versions import private
+
+STAYS = "Determinism stays switched on after the run."
 
 
 @contextmanager
@@ -28,16 +31,19 @@ def _determinism(wanted: bool) -> Iterator[None]:
     if not wanted or keras.backend.backend() != "tensorflow":
         yield
         return
-    # What asks for it and switches it off is not public; a test of training fails should it go.
-    from tensorflow.python.framework import config
+    import tensorflow as tf
 
-    before = config.is_op_determinism_enabled()
-    config.enable_op_determinism()
+    # What asks for it and switches it off is not public.
+    home = "tensorflow.python.framework.config"
+    disable = private(home, "disable_op_determinism", STAYS)
+    is_enabled = disable and private(home, "is_op_determinism_enabled", STAYS)
+    stays = is_enabled is None or is_enabled()
+    tf.config.experimental.enable_op_determinism()
     try:
         yield
     finally:
-        if not before:
-            config.disable_op_determinism()
+        if not stays:
+            disable()
 
 
 def devices() -> list[str]:
