@@ -51,6 +51,12 @@ GPU_HEAD = (
     "",
 )
 
+VERSIONS_HEAD = (
+    "The oldest are the least that `pyproject.toml` asks for, the newest what pip finds. Skipped",
+    "are tests that need JAX, Keras 2 or real data, and comparisons with what an older Keras' own",
+    "layer lacks, such as `renorm` before 3.14.",
+)
+
 SWEEPS = ("tune_three_conv", "tune_lenet_cifar10")
 SHOWN_SWEEP = "tune_three_conv"  # whose heat map the README shows
 
@@ -240,9 +246,37 @@ def sweeps() -> list[tuple[str, dict]]:
     return [(name, result) for name in SWEEPS if (result := load(name))]
 
 
+def version_lines(result: dict) -> list[str]:
+    """Return the table of the versions that the tests pass with."""
+    groups = next(iter(result["sets"].values()))["groups"]
+    head = ["tests passed (skipped) with", "Python", "TensorFlow", "Keras", "NumPy", *groups]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name, tried in result["sets"].items():
+        versions = (tried["versions"][key] for key in ("python", "tensorflow", "keras", "numpy"))
+        counts = (version_count(**count) for count in tried["groups"].values())
+        lines.append(f"| {' | '.join([name, *versions, *counts])} |")
+    return lines
+
+
+def versions_section() -> str:
+    """Return the README's table of versions, without its markers."""
+    result = load("versions")
+    lines = version_lines(result) if result else ["Not tried yet (`scripts/test --versions`)."]
+    return "\n".join(lines) + "\n"
+
+
+def version_count(passed: int, failed: int, skipped: int) -> str:
+    """Return one cell of the table of versions."""
+    left_out = f" ({skipped})" if skipped else ""
+    return f"{passed}{left_out}, **{failed} failed**" if failed else f"{passed}{left_out}"
+
+
 def updated(text: str) -> str:
-    """Return the README with its generated sections replaced."""
-    for name, lines in {"results": section(), "speed": speed_section()}.items():
+    """Return the README with its generated sections replaced: those that it has."""
+    sections = {"results": section(), "speed": speed_section(), "versions": versions_section()}
+    for name, lines in sections.items():
+        if BEGIN.format(name) not in text:
+            continue
         begin, end = BEGIN.format(name), END.format(name)
         head, _, rest = text.partition(begin)
         _, _, tail = rest.partition(end)
@@ -280,6 +314,10 @@ def page() -> str:
     passes = load("gpu_passes")
     if passes:
         lines += [*GPU_HEAD, f"    {passes['command']}", "", *gpu_lines(passes), ""]
+    tried = load("versions")
+    if tried:
+        head = ["## Versions", "", f"    {tried['command']}", "", *VERSIONS_HEAD, ""]
+        lines += [*head, *version_lines(tried), ""]
     return "\n".join([*lines, *serving_lines()])
 
 
