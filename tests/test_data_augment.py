@@ -6,8 +6,7 @@ import tensorflow as tf
 from data_files import as_multiset, collect, write_npz
 
 import bnzoo.data
-from bnzoo.data.augment import draw_flip_crop, flip_crop
-from bnzoo.data.randomness import Purpose, stream_key
+from bnzoo.data.randomness import Purpose, draw_flip_crop, flip_crop, stream_key
 from bnzoo.errors import InputError
 
 

@@ -18,15 +18,21 @@ def random_images(*shape):
 
 def test_scale_maps_uint8_to_the_unit_interval():
     values = np.arange(256, dtype=np.uint8)
-    scaled = preprocessing.scale(tf.constant(values)).numpy()
+    scaled = preprocessing.scale(tf.constant(values), preprocessing.PIXEL_SCALE).numpy()
     assert scaled.dtype == np.float32
     assert (scaled.min(), scaled.max()) == (0.0, 1.0)
     # One rounding of the factor and one of the product: at most 1 part in 2**23.
     np.testing.assert_allclose(scaled, values / 255, rtol=2**-23)
 
 
-def test_scale_keeps_floats():
-    np.testing.assert_array_equal(preprocessing.scale(tf.constant([-3.5, 700.0])), [-3.5, 700.0])
+def test_scale_treats_floats_by_the_factor_as_it_treats_uint8():
+    floats = tf.constant([-3.5, 700.0])
+    np.testing.assert_array_equal(preprocessing.scale(floats, 1.0), [-3.5, 700.0])
+    pixels = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(
+        preprocessing.scale(tf.constant(pixels.astype(np.float32)), preprocessing.PIXEL_SCALE),
+        preprocessing.scale(tf.constant(pixels), preprocessing.PIXEL_SCALE),
+    )
 
 
 @pytest.mark.parametrize("encode", [tf.io.encode_png, lambda image: tf.io.encode_jpeg(image)])
@@ -138,7 +144,7 @@ def test_to_model_inputs_resizes_converts_and_lays_out():
 def test_to_model_inputs_equals_the_pipeline():
     import bnzoo.data
     from bnzoo.config.data import Data
-    from bnzoo.data.digits import open_digits
+    from bnzoo.data.source import open_digits
 
     params = {"image_size": [12, 10], "color_mode": "rgb", "view": "rows"}
     splits = bnzoo.data.load("digits", **params)

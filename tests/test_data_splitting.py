@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnzoo.data.splitting import stratified_split
+from bnzoo.data.randomness import stratified_split
 
 
 @settings(max_examples=60, deadline=None)

@@ -5,7 +5,9 @@ import pytest
 from data_files import collect, write_npz
 
 import bnzoo.data
+import bnzoo.models
 from bnzoo.config.data import PADDING_VALUE
+from bnzoo.config.models import model_parameters
 from bnzoo.errors import InputError
 
 
@@ -81,6 +83,36 @@ def test_sequences_of_features_can_be_shortened(tmp_path):
     splits = bnzoo.data.load(f"npz:{path}", view="rows", min_length=2, batch_size=4)
     assert splits.input_shape == (9, 2)
     assert set(lengths_of(collect(splits.train)[0])) <= set(range(2, 10))
+
+
+@pytest.mark.parametrize(
+    ("model", "view"),
+    [
+        ("three_conv", "image"),
+        ("one_conv", "image"),
+        ("lenet", "image"),
+        ("dense", "image"),
+        ("dense", "flat"),
+        ("conv1d", "rows"),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_every_model_takes_arrays_without_a_channel_axis(tmp_path, model, view, dtype):
+    images = np.random.default_rng(0).integers(0, 256, (20, 28, 28)).astype(dtype)
+    path = write_npz(tmp_path / "a.npz", x_train=images, x_test=images[:8])
+    splits = bnzoo.data.load(f"npz:{path}", view=view, batch_size=4)
+    built = bnzoo.models.build_model(
+        model_parameters(model).resolved(splits.input_shape, splits.num_classes)
+    )
+    assert built(next(iter(splits.test))[0]).shape == (4, 4)
+
+
+def test_a_model_of_sequences_says_which_view_it_needs(tmp_path):
+    features = np.random.default_rng(0).normal(size=(20, 9, 2))
+    path = write_npz(tmp_path / "a.npz", x_train=features, x_test=features[:8])
+    splits = bnzoo.data.load(f"npz:{path}", batch_size=4)
+    with pytest.raises(InputError, match=r"data\.view.*rows"):
+        model_parameters("conv1d").resolved(splits.input_shape, splits.num_classes)
 
 
 def test_description_names_the_layout():

@@ -150,6 +150,9 @@ def test_a_resumed_run_that_meets_other_data_is_refused_with_the_difference(tmp_
     with pytest.raises(InputError, match=r"fingerprint: 1 there, 2 now\nBring the data back"):
         folder.claim(make_config(), {"class_names": ["a", "b"], "fingerprint": "2"})
     assert json.loads(folder.data_file.read_text())["fingerprint"] == "1"
+    # What earlier versions did not write down is no other data.
+    folder.claim(make_config(), {"class_names": ["a", "b"], "fingerprint": "1", "new": 3})
+    assert json.loads(folder.data_file.read_text())["new"] == 3
 
 
 def test_two_processes_cannot_train_in_one_folder(tmp_path):

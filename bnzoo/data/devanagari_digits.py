@@ -28,14 +28,8 @@ UCI Machine Learning Repository, https://doi.org/10.24432/C5XS53.
 """
 
 _CITATION = """\
-@inproceedings{acharya2015deep,
-  title     = {Deep learning based large scale handwritten {D}evanagari character recognition},
-  author    = {Acharya, Shailesh and Pant, Ashok Kumar and Gyawali, Prashnna Kumar},
-  booktitle = {Software, Knowledge, Information Management and Applications (SKIMA)},
-  pages     = {1--6},
-  year      = {2015},
-  doi       = {10.1109/SKIMA.2015.7400041}
-}
+Acharya, S., Pant, A. K. and Gyawali, P. K. (2015): Deep learning based large scale handwritten
+Devanagari character recognition. SKIMA, https://doi.org/10.1109/SKIMA.2015.7400041
 """
 
 _DIGIT_FILE = re.compile(r"(?:.*/)?(Train|Test)/digit_(\d)/([^/]+)\.png")
@@ -72,16 +66,15 @@ class DevanagariDigits(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         archive = find_download(ARCHIVES) or dl_manager.download(URL)
         return {
-            "train": self._generate_examples(archive, "Train"),
-            "test": self._generate_examples(archive, "Test"),
+            folder.lower(): self._generate_examples(archive, folder) for folder in ("Train", "Test")
         }
 
     def _generate_examples(
         self, archive: epath.PathLike, folder: str
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         with zipfile.ZipFile(epath.Path(archive)) as files:
-            matches = [_DIGIT_FILE.fullmatch(name) for name in files.namelist()]
-            matches = [match for match in matches if match and match[1] == folder]
+            names = map(_DIGIT_FILE.fullmatch, files.namelist())
+            matches = [match for match in names if match and match[1] == folder]
             if not matches:
                 raise InputError(
                     f"{archive} holds no files {folder}/digit_<0 to 9>/*.png; expected the "

@@ -1,14 +1,15 @@
-"""Images of one's own: `train/<class>/*` and `test/<class>/*` below one folder."""
+"""A user's own images: `train/<class>/*` and `test/<class>/*` below one folder."""
 
-from collections import Counter
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from bnzoo.config.data import Data
-from bnzoo.data.examples import ArrayExamples, Examples, FileExamples, to_cpu
-from bnzoo.data.image_files import ImageReader
-from bnzoo.data.source import Source
+from bnzoo.data import preprocessing
+from bnzoo.data.source import CHANNELS, ArrayExamples, Source, image_shape, to_cpu
 from bnzoo.errors import InputError
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
@@ -27,48 +28,124 @@ def open_folder(path: str, settings: Data, memory_limit: int) -> Source:
 
     Args:
         path: of the folder.
-        settings: gives image size, colour mode and what to do with unreadable images.
+        settings: gives image size, color mode and what to do with unreadable images.
         memory_limit: bytes of decoded images up to which they are kept.
     """
     root = Path(path).expanduser()
     class_names = _check_classes(root)
-    splits = {split: _list_images(root / split, class_names) for split in ("train", "test")}
-    reader = ImageReader(settings, [paths for paths, _ in splits.values()])
-    num_images = sum(len(paths) for paths, _ in splits.values())
-    keep = num_images * int(np.prod(reader.shape)) <= memory_limit
-    train, test = (
-        _read(reader, root / split, *splits[split], class_names, keep)
-        for split in ("train", "test")
-    )
-    return Source(train, test, class_names, reader.shape, skipped=tuple(reader.skipped))
+    files = {split: _list_images(root / split, class_names) for split in ("train", "test")}
+    paths, labels = (np.concatenate(parts) for parts in zip(*files.values(), strict=True))
+    shape, readable, images = _decode_all(paths.tolist(), settings, memory_limit)
+    num_train = np.searchsorted(readable, len(files["train"][0]))
+
+    def decode_batch(batch: tf.Tensor) -> tf.Tensor:
+        image = tf.TensorSpec(shape, tf.uint8)
+        decode = functools.partial(_decode, channels=shape[2], image_size=shape[:2])
+        return tf.map_fn(decode, batch, fn_output_signature=image)
+
+    values, prepare = (paths[readable], decode_batch) if images is None else (images, tf.identity)
+    examples = []
+    for split, part in (("train", slice(num_train)), ("test", slice(num_train, None))):
+        labels_of_split = labels[readable[part]]
+        _check_every_class(root / split, class_names, labels_of_split)
+        examples.append(ArrayExamples(to_cpu(values[part]), labels_of_split, prepare))
+    skipped = tuple(np.delete(paths, readable).tolist())
+    return Source(*examples, class_names, shape, skipped=skipped)
 
 
-def _read(
-    reader: ImageReader,
-    folder: Path,
-    paths: list[str],
-    labels: np.ndarray,
-    class_names: tuple[str, ...],
-    keep: bool,
-) -> Examples:
-    images, readable = reader.read(paths, keep)
-    labels = labels[readable]
-    for label in sorted(set(range(len(class_names))) - set(labels.tolist())):
+def _decode_all(
+    paths: list[str], settings: Data, memory_limit: int
+) -> tuple[tuple[int, int, int], np.ndarray, np.ndarray | None]:
+    """Decode and check every file; the first readable one is what the others must be like.
+
+    Returns:
+        (height, width, channels) of every image; int array of shape (m,), the places in `paths` of
+        the files that could be decoded; and their uint8 images of shape (m, height, width,
+        channels), or `None` when they take too much.
+
+    Raises:
+        InputError: on a file that cannot be decoded, unless the settings let it be skipped, or
+            that has another size or another number of channels than the first one.
+    """
+    readable: list[int] = []
+    images = None
+    for index, image in _decoded(paths, settings):
+        if not readable:
+            first, shape = paths[index], image_shape(image.shape, settings)
+            if len(paths) * int(np.prod(shape)) <= memory_limit:
+                images = np.empty((len(paths), *shape), np.uint8)
+        _check_shape(paths[index], image.shape, first, shape)
+        if images is not None:
+            images[len(readable)] = image
+        readable.append(index)
+    if not readable:
         raise InputError(
-            f"{folder / class_names[label]} has no image that can be read; all of its files were "
-            "skipped. Expected at least one. Replace them, or remove the class from train and test."
+            f"None of the {len(paths)} images can be decoded, the first is {paths[0]}; expected "
+            "PNG, JPEG, BMP or GIF. Check the files."
         )
-    if images is not None:
-        return ArrayExamples(to_cpu(images), labels)
-    return FileExamples(np.array(paths)[readable], labels, reader.shape)
+    return shape, np.array(readable), images if images is None else images[: len(readable)]
+
+
+def _decoded(paths: list[str], settings: Data) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the index and pixels of every readable file; the others are refused or left out."""
+    channels = CHANNELS.get(settings.color_mode)
+    decode = functools.partial(_decode, channels=channels, image_size=settings.image_size)
+    dataset = tf.data.Dataset.from_tensor_slices(paths)
+    iterator = iter(dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE).prefetch(16))
+    for index, path in enumerate(paths):
+        try:
+            image = next(iterator).numpy()
+        except tf.errors.OpError:  # the iterator goes on with the next file
+            if not settings.skip_unreadable:
+                raise InputError(
+                    f"The image {path} cannot be read ({_why_unreadable(Path(path))}); expected "
+                    "PNG, JPEG, BMP or GIF. Replace the file, or set data.skip_unreadable: true "
+                    "to leave such files out."
+                ) from None
+        else:
+            yield index, image
+
+
+def _decode(path: tf.Tensor, channels: int | None, image_size: tuple[int, int] | None) -> tf.Tensor:
+    return preprocessing.decode(tf.io.read_file(path), channels, image_size=image_size)
+
+
+def _why_unreadable(path: Path) -> str:
+    # TensorFlow's own words for it name nodes of a graph.
+    try:
+        return "it is damaged or no image" if path.read_bytes() else "it is empty"
+    except OSError as error:
+        return error.strerror
+
+
+def _check_shape(path: str, shape: tuple[int, ...], first: str, expected: tuple[int, ...]) -> None:
+    if shape[:2] != expected[:2]:
+        raise InputError(
+            f"The image {path} has {shape[0]} x {shape[1]} pixels (height x width); expected "
+            f"{expected[0]} x {expected[1]} as in {first}. "
+            f"Set data.image_size, for example {list(expected[:2])}, to resize all of them."
+        )
+    if shape[2] != expected[2]:
+        raise InputError(
+            f"The image {path} has {shape[2]} channels; expected {expected[2]} as in {first}. "
+            "Set data.color_mode: grayscale or rgb to convert all of them."
+        )
+
+
+def _check_every_class(folder: Path, class_names: tuple[str, ...], labels: np.ndarray) -> None:
+    for label, name in enumerate(class_names):
+        if label not in labels:
+            raise InputError(
+                f"{folder / name} has no image that can be read; all of its files were skipped. "
+                "Expected at least one. Replace them, or remove the class from train and test."
+            )
 
 
 def _check_classes(root: Path) -> tuple[str, ...]:
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise InputError(f"The folder {root} {what}; {_LAYOUT}. Check the path.")
-    names = {split: _class_folders(root / split) for split in ("train", "test")}
-    train, test = names["train"], names["test"]
+    train, test = (_class_folders(root / split) for split in ("train", "test"))
     if len(train) < 2:
         raise InputError(
             f"{root / 'train'} has one class, {train[0]!r}; expected at least two. "
@@ -84,42 +161,36 @@ def _check_classes(root: Path) -> tuple[str, ...]:
 
 
 def _class_folders(folder: Path) -> list[str]:
-    if not folder.is_dir():
+    entries = folder.iterdir() if folder.is_dir() else ()
+    names = sorted(entry.name for entry in entries if entry.is_dir() and entry.name[0] != ".")
+    if not names:
+        what = "has no class folders" if folder.is_dir() else "does not exist"
         found = sorted(entry.name for entry in folder.parent.iterdir())[:5]
         raise InputError(
-            f"{folder} does not exist; {_LAYOUT}, found {found or 'an empty folder'}. "
-            "Move the images into that layout."
+            f"{folder} {what}; {_LAYOUT}, found {found or 'an empty folder'}. Add one folder per "
+            "class with the images in it."
         )
-    names = sorted(
-        entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
-    )
-    if not names:
-        raise InputError(f"{folder} has no class folders; {_LAYOUT}. Add one folder per class.")
     return names
 
 
-def _list_images(folder: Path, class_names: tuple[str, ...]) -> tuple[list[str], np.ndarray]:
-    paths, labels = [], []
-    for label, name in enumerate(class_names):
-        images = _images_of_class(folder / name)
-        paths += images
-        labels += [label] * len(images)
-    return paths, np.array(labels, np.int32)
+def _list_images(folder: Path, class_names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    paths = [_images_of_class(folder / name) for name in class_names]
+    labels = np.repeat(np.arange(len(paths), dtype=np.int32), [len(images) for images in paths])
+    return np.concatenate(paths), labels
 
 
 def _images_of_class(folder: Path) -> list[str]:
     """List what a class folder holds; the reader names or counts what is no image."""
-    entries = [path for path in sorted(folder.iterdir()) if not _is_litter(path)]
+    # Systems leave .DS_Store, Thumbs.db and desktop.ini in every folder.
+    entries = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.name[0] != "." and path.name.lower() not in ("thumbs.db", "desktop.ini")
+    ]
     if not any(path.suffix.lower() in ENDINGS for path in entries):
-        others = dict(Counter(path.suffix.lower() or path.name for path in entries))
-        found = f"found only files ending in {others}" if others else "found no files"
+        found = f"found only {[path.name for path in entries[:5]]}" if entries else "found no files"
         raise InputError(
             f"{folder} has no images: {found}; expected {', '.join(ENDINGS)}. "
             "Add images, or remove the class from train and test."
         )
     return [str(path) for path in entries]
-
-
-def _is_litter(path: Path) -> bool:
-    """Tell whether a file is one that systems leave in every folder (.DS_Store, Thumbs.db)."""
-    return path.name.startswith(".") or path.name.lower() in ("thumbs.db", "desktop.ini")

@@ -1,4 +1,4 @@
-"""Arrays of one's own: `x_train y_train x_test y_test`, and `class_names`, in one npz file."""
+"""A user's own arrays: `x_train y_train x_test y_test`, and `class_names`, in one npz file."""
 
 import zipfile
 from pathlib import Path
@@ -6,12 +6,19 @@ from pathlib import Path
 import numpy as np
 
 from bnzoo.config.data import Data
-from bnzoo.data.examples import ArrayExamples, to_cpu
 from bnzoo.data.preprocessing import PIXEL_SCALE
 from bnzoo.data.source import Source, array_examples, image_shape
 from bnzoo.errors import InputError
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
+MAX_PIXEL = 255.0
+
+DIM_PIXEL = 127.0
+"""In a whole set of images with 8 bits a channel some pixel is brighter than this.
+
+Floats that stay below it have another scale: [0, 1], standard deviations, 4 bits, radiances.
+"""
 
 _MAX_CLASSES = 1_000_000  # far above any real set: a larger label is a mistake, not a class
 
@@ -19,58 +26,46 @@ _MAX_CLASSES = 1_000_000  # far above any real set: a larger label is a mistake,
 def open_npz(path: str, settings: Data, memory_limit: int) -> Source:
     """Read the arrays of one file.
 
-    uint8 arrays of shape (n, height, width, channels) or (n, height, width) are images and scaled
-    to [0, 1]; uint8 arrays of shape (n, features) are scaled likewise; float arrays are features
-    of any shape (n, ...) and kept as they are, as float32.
+    Arrays of shape (n, height, width, channels) or (n, height, width) are images; those of any
+    other shape (n, ...) are features. `view: rows` makes sequences (n, steps, features) of images.
+
+    uint8 values are scaled to [0, 1]. So are floats of images where those of `x_train` are 8-bit
+    pixels: none below 0, the largest above `DIM_PIXEL` and at most 255. Other floats are kept as
+    they are, as float32. `Source.reading` says which of it was done.
 
     Args:
         path: of the file.
-        settings: gives image size and colour mode, for images.
+        settings: gives image size and color mode, for uint8 images.
         memory_limit: bytes; images that resizing would make larger are resized batch by batch.
     """
     file = Path(path).expanduser()
     arrays = _read(file)
-    features = {split: _check_features(file, split, arrays) for split in ("train", "test")}
-    if features["train"].shape[1:] != features["test"].shape[1:]:
+    try:
+        features = [_check_features(split, arrays) for split in ("train", "test")]
+        are_pixels = _check_alike(*features)
+        labels = [_check_labels(split, arrays) for split in ("train", "test")]
+        names = _check_class_names(arrays.get("class_names"), *labels)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
+    train = features[0]
+    is_image, is_uint8 = train.ndim == 4, train.dtype == np.uint8
+    converts = settings.image_size is not None or settings.color_mode != "auto"
+    if converts and not (is_image and is_uint8):
         raise InputError(
-            f"{file}: x_train has examples of shape {features['train'].shape[1:]} and x_test of "
-            f"{features['test'].shape[1:]}; expected the same shape. Save both in one shape."
+            f"{file}: image_size and color_mode were given, but x_train is {train.dtype} of shape "
+            f"{train.shape}; expected uint8 images. Remove both settings, or save the images as "
+            "uint8."
         )
-    labels = {split: _check_labels(file, split, arrays) for split in ("train", "test")}
-    names = _check_class_names(file, arrays, labels)
-    if features["train"].ndim == 4 and features["train"].dtype == np.uint8:
-        shape = image_shape(features["train"].shape[1:], settings)
-        train, test = (
-            array_examples(features[split], labels[split], shape, memory_limit)
-            for split in ("train", "test")
-        )
-        return Source(train, test, names, shape)
-    return _feature_source(file, features, labels, names, settings)
-
-
-def _feature_source(
-    file: Path,
-    features: dict[str, np.ndarray],
-    labels: dict[str, np.ndarray],
-    names: tuple[str, ...],
-    settings: Data,
-) -> Source:
-    if settings.image_size is not None or settings.color_mode != "auto":
-        raise InputError(
-            f"{file}: image_size and color_mode were given, but x_train is {_describe(features)}; "
-            "expected uint8 images. Remove both settings, or save the images as uint8."
-        )
-    is_uint8 = features["train"].dtype == np.uint8
-    train, test = (
-        ArrayExamples(to_cpu(features[split]), labels[split]) for split in ("train", "test")
+    shape = image_shape(train.shape[1:], settings) if is_image else train.shape[1:]
+    pairs = zip(features, labels, strict=True)
+    return Source(
+        *(array_examples(*pair, shape, memory_limit) for pair in pairs),
+        names,
+        shape,
+        is_image,
+        scale=PIXEL_SCALE if are_pixels else 1.0,
+        reading=None if is_uint8 else _reading(train, are_pixels),
     )
-    shape = features["train"].shape[1:]
-    scale = PIXEL_SCALE if is_uint8 else 1.0
-    return Source(train, test, names, shape, is_image=len(shape) == 3, scale=scale)
-
-
-def _describe(features: dict[str, np.ndarray]) -> str:
-    return f"{features['train'].dtype} of shape {features['train'].shape}"
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
@@ -81,64 +76,54 @@ def _read(file: Path) -> dict[str, np.ndarray]:
     with file.open("rb") as opened:
         try:
             archive = np.load(opened, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise ValueError("it holds a single array")
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise _no_npz(file, str(error)) from error
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise _no_npz(file, "it holds a single array")
-        return _read_arrays(file, archive)
-
-
-def _read_arrays(file: Path, archive: np.lib.npyio.NpzFile) -> dict[str, np.ndarray]:
-    missing = [name for name in ARRAYS if name not in archive.files]
-    if missing:
-        raise InputError(
-            f"{file} holds {', '.join(archive.files) or 'no arrays'}; expected "
-            f"{', '.join(ARRAYS)} and, if you like, class_names; missing: "
-            f"{', '.join(missing)}. Save them with np.savez(path, x_train=..., ...)."
-        )
-    wanted = [*ARRAYS, *(["class_names"] if "class_names" in archive.files else [])]
-    return {name: _read_array(file, archive, name) for name in wanted}
-
-
-def _no_npz(file: Path, reason: str) -> InputError:
-    return InputError(
-        f"{file} is not an npz file ({reason}); expected one with {', '.join(ARRAYS)}. "
-        "Save it with np.savez(path, x_train=..., ...)."
-    )
+            raise InputError(
+                f"{file} is not an npz file ({error}); expected one with {', '.join(ARRAYS)}. "
+                "Save it with np.savez(path, x_train=..., ...)."
+            ) from error
+        if missing := [name for name in ARRAYS if name not in archive]:
+            raise InputError(
+                f"{file} holds {', '.join(archive) or 'no arrays'}; expected {', '.join(ARRAYS)} "
+                f"and, if you like, class_names; missing: {', '.join(missing)}. "
+                "Save them with np.savez(path, x_train=..., ...)."
+            )
+        wanted = [name for name in (*ARRAYS, "class_names") if name in archive]
+        return {name: _read_array(file, archive, name) for name in wanted}
 
 
 def _read_array(file: Path, archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
     try:
         return archive[name]
-    except ValueError as error:  # what NumPy raises on pickled objects
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
-            f"{file}: {name} is an array of Python objects; expected numbers (or strings, for "
-            "class_names). Objects are never unpickled, as that can run code: save it with a "
-            "plain dtype."
-        ) from error
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{file}: {name} cannot be read ({error}); expected a whole array. Save the file again."
+            f"{file}: {name} cannot be read ({error}); expected a whole array of numbers, or of "
+            "strings for class_names. Python objects are never unpickled, as that can run code: "
+            "save it again with a plain dtype."
         ) from error
 
 
-def _check_features(file: Path, split: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
+def _check_features(split: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Return an array as uint8 or float32, images with their channels."""
     name, x, y = f"x_{split}", arrays[f"x_{split}"], arrays[f"y_{split}"]
     if x.ndim < 2 or x.size == 0:
         raise InputError(
-            f"{file}: {name} has shape {x.shape}; expected (examples, ...) with at least one "
-            "example and one value. Save examples along the first axis."
+            f"{name} has shape {x.shape}; expected (examples, ...) with at least one example and "
+            "one value. Save examples along the first axis."
         )
     if y.ndim == 0 or len(x) != len(y):
         raise InputError(
-            f"{file}: {name} has {len(x)} examples and y_{split} {y.size} labels; expected as many "
-            "of both. Save them together."
+            f"{name} has {len(x)} examples and y_{split} {y.size} labels; expected as many of "
+            "both. Save them together."
         )
+    if x.ndim == 3:
+        x = x[..., np.newaxis]
     if x.dtype == np.uint8:
-        return x[..., np.newaxis] if x.ndim == 3 else x
+        return x
     if x.dtype.kind != "f":
         raise InputError(
-            f"{file}: {name} is {x.dtype}; expected uint8 images or float features. "
+            f"{name} is {x.dtype}; expected uint8 images or float features. "
             "Convert it with .astype('uint8') or .astype('float32')."
         )
     with np.errstate(over="ignore"):  # what overflows is reported below
@@ -146,73 +131,101 @@ def _check_features(file: Path, split: str, arrays: dict[str, np.ndarray]) -> np
     bad = ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
     if bad.any():
         raise InputError(
-            f"{file}: {name} has NaN or infinite values in {bad.sum()} examples, the first is "
-            f"example {int(bad.argmax())}; expected finite numbers. Replace or remove them."
+            f"{name} has NaN or infinite values in {bad.sum()} examples, the first is example "
+            f"{int(bad.argmax())}; expected finite numbers. Replace or remove them."
         )
     return x
 
 
-def _check_labels(file: Path, split: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
+def _check_alike(train: np.ndarray, test: np.ndarray) -> bool:
+    """Refuse two arrays that one rule cannot present; tell whether it is the one of pixels."""
+    if (train.dtype, train.shape[1:]) != (test.dtype, test.shape[1:]):
+        raise InputError(
+            f"x_train has examples of shape {train.shape[1:]} and x_test of {test.shape[1:]}, as "
+            f"{train.dtype} and {test.dtype}; expected one shape, and both as uint8 or as floats. "
+            "Save them alike."
+        )
+    low, high = sorted((train.max(), test.max()))
+    if _are_pixels(train) != _are_pixels(test) and high > 10 * low:
+        raise InputError(
+            f"x_train has values {_span(train)} and x_test {_span(test)}; expected one range. "
+            "Scale both alike, or save both as uint8."
+        )
+    return _are_pixels(train)
+
+
+def _are_pixels(x: np.ndarray) -> bool:
+    is_scale_of_8_bits = x.min() >= 0 and DIM_PIXEL < x.max() <= MAX_PIXEL
+    return x.dtype == np.uint8 or bool(x.ndim == 4 and is_scale_of_8_bits)
+
+
+def _span(x: np.ndarray) -> str:
+    return f"from {x.min():.4g} to {x.max():.4g}"
+
+
+def _reading(train: np.ndarray, are_pixels: bool) -> str:
+    """Say in one line how floats were understood."""
+    done = "taken as 8-bit pixels and scaled to [0, 1]" if are_pixels else "kept as they are"
+    if not are_pixels and np.abs(train).max() > 10:  # far from what networks learn well from
+        done += "; scale them, or save pixels as uint8"
+    kind = "images" if train.ndim == 4 else "features"
+    return f"Values: x_train has float {kind} of shape {train.shape[1:]}, {_span(train)}; {done}"
+
+
+def _check_labels(split: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
     name, y = f"y_{split}", arrays[f"y_{split}"]
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1 or y.dtype.kind not in "iu":
         raise InputError(
-            f"{file}: {name} is {y.dtype} of shape {y.shape}; expected whole numbers of shape "
-            "(examples,). Turn one-hot rows into numbers with .argmax(axis=1), floats with "
-            ".astype('int32')."
+            f"{name} is {y.dtype} of shape {y.shape}; expected whole numbers of shape (examples,). "
+            "Turn one-hot rows into numbers with .argmax(axis=1), floats with .astype('int32')."
         )
     if y.min() < 0 or y.max() >= _MAX_CLASSES:
-        wrong = int(y.min()) if y.min() < 0 else int(y.max())
+        wrong = y.min() if y.min() < 0 else y.max()
         raise InputError(
-            f"{file}: {name} has the label {wrong}; expected labels counting from 0. "
-            "Renumber the classes."
+            f"{name} has the label {wrong}; expected labels counting from 0. Renumber the classes."
         )
     return y.astype(np.int32)
 
 
 def _check_class_names(
-    file: Path, arrays: dict[str, np.ndarray], labels: dict[str, np.ndarray]
+    names: np.ndarray | None, train: np.ndarray, test: np.ndarray
 ) -> tuple[str, ...]:
-    largest = {split: int(values.max()) for split, values in labels.items()}
-    if "class_names" in arrays:
-        names = _read_names(file, arrays["class_names"])
-        for split, label in largest.items():
-            if label >= len(names):
-                raise InputError(
-                    f"{file}: y_{split} has the label {label}, but class_names has {len(names)} "
-                    f"names; expected labels from 0 to {len(names) - 1}. Add the missing names."
-                )
-        return names
-    if largest["test"] > largest["train"]:
+    """Return the names of the classes, by default their numbers; every label has one."""
+    if names is not None:
+        known, why = _read_names(names), f"class_names has {len(names)} names"
+    else:
+        known = tuple(str(label) for label in range(train.max() + 1))
+        why = f"the largest of y_train is {train.max()}"
+    for split, largest in (("train", train.max()), ("test", test.max())):
+        if largest >= len(known):
+            raise InputError(
+                f"y_{split} has the label {largest}, but {why}; expected labels from 0 to "
+                f"{len(known) - 1}. Renumber the classes, or save a name for each as class_names."
+            )
+    absent = np.setdiff1d(np.arange(len(known)), train).tolist()
+    if names is None and (absent or len(known) == 1):
         raise InputError(
-            f"{file}: y_test has the label {largest['test']}, above the largest of y_train, "
-            f"{largest['train']}; expected the classes of y_train. Renumber the classes."
-        )
-    absent = sorted(set(range(largest["train"] + 1)) - set(np.unique(labels["train"]).tolist()))
-    if absent or largest["train"] == 0:
-        raise InputError(
-            f"{file}: y_train has labels up to {largest['train']}, and no example of "
+            f"y_train has labels up to {train.max()}, and no example of "
             f"{absent[:5] or 'a second class'}; expected two classes or more, counted from 0 "
             "without gaps. Renumber the classes, or save class_names beside them."
         )
-    return tuple(str(label) for label in range(largest["train"] + 1))
+    return known
 
 
-def _read_names(file: Path, names: np.ndarray) -> tuple[str, ...]:
+def _read_names(names: np.ndarray) -> tuple[str, ...]:
     if names.ndim != 1 or names.dtype.kind not in "US" or len(names) < 2:
         raise InputError(
-            f"{file}: class_names is {names.dtype} of shape {names.shape}; expected at least two "
-            "strings. Save it with np.array(['cat', 'dog'])."
+            f"class_names is {names.dtype} of shape {names.shape}; expected at least two strings. "
+            "Save it with np.array(['cat', 'dog'])."
         )
-    texts = [
-        name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
-        for name in names.tolist()
-    ]
-    repeated = sorted({text for text in texts if texts.count(text) > 1})
-    if repeated:
+    if names.dtype.kind == "S":
+        names = np.char.decode(names, "utf-8", "replace")
+    known, counts = np.unique(names, return_counts=True)
+    if counts.max() > 1:
         raise InputError(
-            f"{file}: class_names has {repeated[0]!r} more than once; expected a different name "
-            "for each class. Rename one of them."
+            f"class_names has {str(known[counts > 1][0])!r} more than once; expected a different "
+            "name for each class. Rename one of them."
         )
-    return tuple(texts)
+    return tuple(names.tolist())

@@ -25,7 +25,7 @@ class Preprocessing:
             (height * width * channels,), or `"features"`: arrays that never were images.
         image_size: (height, width) in pixels that images are resized to; `None` for features.
         channels: of the image, usually 1 or 3; `None` for features.
-        scale: factor from raw values to model inputs: 1 / 255 for uint8, 1 for float features.
+        scale: factor from raw values to model inputs: 1 / 255 for pixels, 1 for other values.
     """
 
     layout: str
@@ -35,20 +35,19 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, strings and numbers, as JSON has them."""
-        size = None if self.image_size is None else list(self.image_size)
-        return {**dataclasses.asdict(self), "image_size": size}
+        return {**dataclasses.asdict(self), "image_size": self.image_size and [*self.image_size]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Preprocessing":
         """Undo `to_dict`."""
-        size = values["image_size"]
-        return cls(**{**values, "image_size": None if size is None else tuple(size)})
+        return cls(**{**values, "image_size": values["image_size"] and (*values["image_size"],)})
 
 
 def decode(
     contents: tf.Tensor,
     channels: int | None = None,
     shape: tuple[int | None, int | None, int | None] = (None, None, None),
+    image_size: tuple[int, int] | None = None,
 ) -> tf.Tensor:
     """Decode one PNG, JPEG, BMP or GIF (its first frame); transparency is dropped.
 
@@ -56,6 +55,7 @@ def decode(
         contents: string tensor of shape (), the bytes of the file.
         channels: 1 or 3 to convert to; `None` keeps what the file has.
         shape: (height, width, channels) of the file as far as known: halves the time.
+        image_size: (height, width) to resize to; `None` keeps what the file has.
 
     Returns:
         uint8 tensor of shape (height, width, channels).
@@ -67,11 +67,13 @@ def decode(
     image = tf.ensure_shape(image, shape)
     if shape[2] not in (1, 3):
         image = tf.cond(tf.shape(image)[-1] > 2, lambda: image[..., :3], lambda: image[..., :1])
-    return image if channels is None else convert_channels(image, channels)
+    if channels is not None:
+        image = convert_channels(image, channels)
+    return image if image_size is None else resize(image, image_size)
 
 
 def convert_channels(images: tf.Tensor, channels: int) -> tf.Tensor:
-    """Convert between gray and colour.
+    """Convert between gray and color.
 
     Args:
         images: uint8 tensor of shape (..., height, width, 1 or 3).
@@ -80,26 +82,20 @@ def convert_channels(images: tf.Tensor, channels: int) -> tf.Tensor:
     Returns:
         uint8 tensor of shape (..., height, width, channels).
     """
-    if images.shape[-1] is not None:
-        return _to_channels(images, int(images.shape[-1]), channels)
-    return tf.cond(
-        tf.shape(images)[-1] == 3,
-        lambda: _to_channels(tf.ensure_shape(images, images.shape[:-1] + [3]), 3, channels),
-        lambda: _to_channels(tf.ensure_shape(images, images.shape[:-1] + [1]), 1, channels),
-    )
-
-
-def _to_channels(images: tf.Tensor, received: int, channels: int) -> tf.Tensor:
-    if received == channels:
+    if images.shape[-1] == channels:
         return images
+    received = tf.shape(images)[-1]
     if channels == 3:
-        return tf.repeat(images, 3, axis=-1)
-    gray = tf.tensordot(tf.cast(images, tf.float32), tf.constant(_LUMA), axes=1)
-    return tf.cast(tf.round(gray), tf.uint8)[..., tf.newaxis]
+        converted = tf.repeat(images, 3 // received, axis=-1)
+    else:
+        weights = tf.cond(received == 3, lambda: tf.constant(_LUMA), lambda: tf.ones(1))
+        gray = tf.tensordot(tf.cast(images, tf.float32), weights, axes=1)
+        converted = tf.cast(tf.round(gray), tf.uint8)[..., tf.newaxis]
+    return tf.ensure_shape(converted, (*images.shape[:-1], channels))
 
 
 def resize(images: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
-    """Resize bilinearly, with antialiasing; images that have the size are returned unchanged.
+    """Resize bilinearly, with antialiasing; images that have the size keep their values.
 
     Args:
         images: uint8 tensor of shape (..., height, width, channels), one image or a batch.
@@ -110,24 +106,25 @@ def resize(images: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
     """
     if tuple(images.shape[-3:-1]) == tuple(image_size):
         return images
-
-    def resized() -> tf.Tensor:
-        smooth = tf.image.resize(images, image_size, method="bilinear", antialias=True)
-        return tf.cast(tf.clip_by_value(tf.round(smooth), 0.0, 255.0), tf.uint8)
-
-    same = tf.reduce_all(tf.shape(images)[-3:-1] == tf.constant(image_size))
-    result = tf.cond(same, lambda: images, resized)
-    return tf.ensure_shape(result, images.shape[:-3] + list(image_size) + images.shape[-1:])
+    smooth = tf.image.resize(images, image_size, method="bilinear", antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(smooth), 0.0, 255.0), tf.uint8)
 
 
-def scale(images: tf.Tensor) -> tf.Tensor:
-    """Map uint8 values to float32 in [0, 1]; float tensors are returned as float32.
+def to_shape(images: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
+    """Convert the channels of images and resize them, where that is needed.
 
     Args:
-        images: uint8 or float tensor of any shape.
+        images: uint8 tensor of shape (..., height, width, channels).
+        shape: (height, width, channels) to bring them to.
     """
-    values = tf.cast(images, tf.float32)
-    return values * PIXEL_SCALE if images.dtype == tf.uint8 else values
+    if images.shape[-1] != shape[2]:
+        images = convert_channels(images, shape[2])
+    return resize(images, shape[:2])
+
+
+def scale(values: tf.Tensor, factor: float) -> tf.Tensor:
+    """Return raw values, uint8 or float of any shape, as float32 times `Preprocessing.scale`."""
+    return tf.cast(values, tf.float32) * factor
 
 
 def to_layout(inputs: tf.Tensor, layout: str) -> tf.Tensor:
@@ -164,15 +161,13 @@ def to_model_inputs(images: tf.Tensor, preprocessing: Preprocessing) -> tf.Tenso
     """Turn a batch of raw images or features into model inputs, as training saw them.
 
     Args:
-        images: uint8 tensor of shape (batch, height, width, channels), or uint8 or float
-            features of shape (batch, ...).
+        images: uint8 tensor of shape (batch, height, width, channels), or uint8 or float values
+            of shape (batch, ...), in the range that the training data had before it was scaled.
         preprocessing: of the `Splits` that the model was trained on.
 
     Returns:
         float32 tensor of shape (batch, *input_shape).
     """
     if preprocessing.image_size is not None and images.dtype == tf.uint8:
-        if preprocessing.channels in (1, 3):
-            images = convert_channels(images, preprocessing.channels)
-        images = resize(images, preprocessing.image_size)
-    return to_layout(scale(images), preprocessing.layout)
+        images = to_shape(images, (*preprocessing.image_size, preprocessing.channels))
+    return to_layout(scale(images, preprocessing.scale), preprocessing.layout)

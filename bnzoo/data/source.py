@@ -1,18 +1,124 @@
-"""What every source of data delivers, and how raw images are brought to one shape."""
+"""What every source of data delivers: its examples, in one of two forms, and what is known of them.
+
+Examples are in memory (arrays, or the paths of files), or a stream of records. Each form turns a
+subset of its examples into batches with one method, `batches`:
+
+    subset: int64 array of shape (m,), the examples to present, ascending.
+    key: key of the random order (see `randomness`), or `None` for the order of `subset`.
+    batch_size: examples per batch; the last one may be smaller.
+    finish: maps a batch (raw images, labels, indices) to what the model is given.
+"""
 
 import dataclasses
+import functools
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from bnzoo.config.data import Data
 from bnzoo.data import preprocessing
-from bnzoo.data.examples import ArrayExamples, Examples, Prepare, to_cpu
+from bnzoo.data.randomness import stratified_split
 from bnzoo.errors import InputError
+
+AUTOTUNE = tf.data.AUTOTUNE
 
 CHUNK = 1024  # images prepared at a time: large enough to be quick, small enough for memory
 
-_CHANNELS = {"grayscale": 1, "rgb": 3}
+CHANNELS = {"grayscale": 1, "rgb": 3}
+"""Of the values of `color_mode` but `auto`."""
+
+DIGITS_TEST_SHARE = 0.2
+"""The digits are published without a test split; this one is ours, drawn once for every seed."""
+
+_MAX_INTENSITY = 16  # each value of the digits counts the dark pixels of a 4 x 4 block of the scan
+
+Finish = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+Prepare = Callable[[tf.Tensor], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ArrayExamples:
+    """Examples in memory, or the paths of their files.
+
+    Attributes:
+        features: uint8 or float32 tensor of shape (n, ...), or string tensor of shape (n,) with
+            the paths of image files; on the CPU.
+        labels: int32 array of shape (n,).
+        prepare: applied to each gathered batch of features: decodes files, or resizes images that
+            would not fit into memory all at once.
+    """
+
+    features: tf.Tensor
+    labels: np.ndarray
+    prepare: Prepare = tf.identity
+
+    def batches(
+        self, subset: np.ndarray, key: tf.Tensor | None, batch_size: int, finish: Finish
+    ) -> tf.data.Dataset:
+        """Present a subset in batches; whole batches are gathered at once."""
+        order, labels = tf.constant(subset, tf.int64), tf.constant(self.labels)
+        if key is not None:
+            order = tf.random.experimental.stateless_shuffle(order, seed=key)
+
+        def gather(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            indices = order[batch * batch_size : (batch + 1) * batch_size]
+            features = self.prepare(tf.gather(self.features, indices))
+            return finish(features, tf.gather(labels, indices), indices)
+
+        num_batches = -(-len(subset) // batch_size)
+        return tf.data.Dataset.range(num_batches).map(gather, num_parallel_calls=AUTOTUNE)
+
+    def contents(self) -> Iterator[bytes | memoryview]:
+        """Yield every value; of files class, name and size."""
+        values = self.features.numpy()
+        if self.features.dtype == tf.string:
+            for path in map(Path, map(os.fsdecode, values)):
+                yield f"{path.parent.name}/{path.name} {path.stat().st_size}".encode()
+        else:
+            yield np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StreamExamples:
+    """Encoded records read one after the other, for sets that fit into memory in no other way.
+
+    Attributes:
+        records: data set of (bytes, label), always in the same order.
+        labels: int32 array of shape (n,), in that order.
+        prepare: maps the bytes of one image to its uint8 pixels.
+        buffer_size: records among which the next one is drawn when shuffling. The order is random
+            only within such a window, unlike that of the other form.
+    """
+
+    records: tf.data.Dataset
+    labels: np.ndarray
+    prepare: Prepare
+    buffer_size: int
+
+    def batches(
+        self, subset: np.ndarray, key: tf.Tensor | None, batch_size: int, finish: Finish
+    ) -> tf.data.Dataset:
+        """Present a subset in batches; images are decoded in parallel, after shuffling."""
+        is_member = tf.constant(np.isin(np.arange(len(self.labels)), subset))
+        dataset = self.records.enumerate().filter(lambda index, _: is_member[index])
+        if key is not None:
+            dataset = _shuffle_records(dataset, self.buffer_size, key)
+        dataset = dataset.map(
+            lambda index, record: (self.prepare(record[0]), record[1], index), AUTOTUNE
+        )
+        return dataset.batch(batch_size).map(finish)
+
+    def contents(self) -> Iterator[bytes]:
+        """Yield nothing: reading all records would take as long as an epoch."""
+        return iter(())
+
+
+Examples = ArrayExamples | StreamExamples
+"""Labelled examples of one split."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,6 +133,7 @@ class Source:
         is_image: whether that is (height, width, channels) of an image.
         scale: factor from its values to model inputs.
         skipped: files left out because they cannot be decoded.
+        reading: how float values were understood, in words; `None` where there is no doubt.
     """
 
     train: Examples
@@ -36,6 +143,20 @@ class Source:
     is_image: bool = True
     scale: float = preprocessing.PIXEL_SCALE
     skipped: tuple[str, ...] = ()
+    reading: str | None = None
+
+    def fingerprint(self) -> str:
+        """Return 8 hexadecimal digits that differ, almost surely, for different data.
+
+        They cover class names, labels and, for arrays, every value; for files that are decoded
+        when they are needed, class, name and size; for streamed records the labels alone.
+        """
+        checksum = zlib.crc32("\n".join(self.class_names).encode())
+        for examples in (self.train, self.test):
+            checksum = zlib.crc32(np.ascontiguousarray(examples.labels), checksum)
+            for part in examples.contents():
+                checksum = zlib.crc32(part, checksum)
+        return f"{checksum:08x}"
 
 
 def image_shape(
@@ -56,26 +177,21 @@ def image_shape(
             f"The images of {settings.name} differ in size; all must be equal. "
             "Set data.image_size, for example [64, 64], to resize them."
         )
-    size = settings.image_size or shape[:2]
-    return (*size, wanted_channels(shape[2], settings))
-
-
-def wanted_channels(channels: int | None, settings: Data) -> int:
-    """Return the channels that `color_mode` asks for, given those of the raw images."""
-    if settings.color_mode == "auto":
-        if channels is not None:
-            return channels
+    size, channels = settings.image_size or shape[:2], shape[2]
+    if settings.color_mode != "auto":
+        if channels not in (1, 3, None):
+            raise InputError(
+                f"The images of {settings.name} have {channels} channels; color_mode: "
+                f"{settings.color_mode} needs 1 or 3. Leave color_mode at auto to keep them as "
+                "they are."
+            )
+        channels = CHANNELS[settings.color_mode]
+    if channels is None:
         raise InputError(
             f"The images of {settings.name} differ in their channels; all must be equal. "
             "Set data.color_mode: grayscale or rgb to convert them."
         )
-    if channels not in (1, 3, None):
-        raise InputError(
-            f"The images of {settings.name} have {channels} channels; color_mode: "
-            f"{settings.color_mode} needs 1 or 3. Leave color_mode at auto to keep them as they "
-            "are."
-        )
-    return _CHANNELS[settings.color_mode]
+    return (*size, channels)
 
 
 def array_examples(
@@ -84,7 +200,7 @@ def array_examples(
     """Hold images in memory, resized and converted beforehand unless that would take too much.
 
     Args:
-        images: uint8 array of shape (n, height, width, channels).
+        images: uint8 array of shape (n, height, width, channels), or any that has the shape.
         labels: int array of shape (n,).
         shape: (height, width, channels) to bring them to.
         memory_limit: bytes; images that would take more are prepared batch by batch.
@@ -92,19 +208,43 @@ def array_examples(
     labels = labels.astype(np.int32)
     if images.shape[1:] == shape:
         return ArrayExamples(to_cpu(images), labels)
-    prepare = _bring_to(shape)
+
+    prepare = functools.partial(preprocessing.to_shape, shape=shape)
     if len(images) * int(np.prod(shape)) > memory_limit:
         return ArrayExamples(to_cpu(images), labels, prepare)
-    prepared = np.empty((len(images), *shape), np.uint8)
-    for start in range(0, len(images), CHUNK):
-        prepared[start : start + CHUNK] = prepare(tf.constant(images[start : start + CHUNK]))
-    return ArrayExamples(to_cpu(prepared), labels)
+    with tf.device("CPU:0"):
+        starts = range(0, len(images), CHUNK)
+        chunks = [prepare(tf.constant(images[start : start + CHUNK])) for start in starts]
+        return ArrayExamples(tf.concat(chunks, axis=0), labels)
 
 
-def _bring_to(shape: tuple[int, int, int]) -> Prepare:
-    def prepare(images: tf.Tensor) -> tf.Tensor:
-        if images.shape[-1] != shape[2]:
-            images = preprocessing.convert_channels(images, shape[2])
-        return preprocessing.resize(images, shape[:2])
+def open_digits(settings: Data, memory_limit: int) -> Source:
+    """Load the digits that come with scikit-learn, 1,797 images, as uint8 of shape (8, 8, 1)."""
+    from sklearn.datasets import load_digits
 
-    return prepare
+    bundled = load_digits()
+    images = np.round(bundled.images * 255 / _MAX_INTENSITY).astype(np.uint8)[..., np.newaxis]
+    shape = image_shape(images.shape[1:], settings)
+    train, test = (
+        array_examples(images[part], bundled.target[part], shape, memory_limit)
+        for part in stratified_split(bundled.target, DIGITS_TEST_SHARE, seed=0)
+    )
+    return Source(train, test, tuple(str(name) for name in bundled.target_names), shape)
+
+
+def to_cpu(array: np.ndarray) -> tf.Tensor:
+    """Copy an array into a tensor in main memory, also where there is a GPU."""
+    with tf.device("CPU:0"):
+        return tf.constant(array)
+
+
+def _shuffle_records(dataset: tf.data.Dataset, buffer_size: int, key: tf.Tensor) -> tf.data.Dataset:
+    # `shuffle` mixes the global seed of the graph it is traced in with its own; the key alone must
+    # decide. The constant is any but 0, which would make it compare the other seed with 0 too.
+    graph = tf.compat.v1.get_default_graph()
+    outer_seed, graph.seed = graph.seed, 1
+    dataset = dataset.shuffle(
+        buffer_size, seed=tf.cast(key[0], tf.int64), reshuffle_each_iteration=False
+    )
+    graph.seed = outer_seed
+    return dataset

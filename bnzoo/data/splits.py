@@ -1,19 +1,36 @@
-"""What `bnzoo.data.load` returns, and how it is put together from a source."""
+"""What `bnzoo.data.load` returns: a source, split, and batched for one epoch after the other."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import tensorflow as tf
 
 from bnzoo.config.data import Data
-from bnzoo.data import pipeline
-from bnzoo.data.fingerprint import fingerprint
-from bnzoo.data.pipeline import EpochCounter
-from bnzoo.data.preprocessing import Preprocessing
-from bnzoo.data.randomness import Purpose
-from bnzoo.data.source import Source
-from bnzoo.data.splitting import stratified_split
+from bnzoo.data import randomness
+from bnzoo.data.preprocessing import Preprocessing, pad_steps, scale, to_layout
+from bnzoo.data.randomness import Purpose, stream_key
+from bnzoo.data.source import Examples, Finish, Source
 from bnzoo.errors import InputError
+
+
+class EpochCounter:
+    """The number of the epoch that the next iteration will present.
+
+    It lives in Python and not in a `tf.Variable`, which a distribution strategy would replicate
+    if the data were loaded inside its scope.
+    """
+
+    def __init__(self):
+        self.set(0)
+
+    def set(self, epoch: int) -> None:
+        """Let the next iteration present this epoch."""
+        self._epochs = itertools.count(epoch)
+
+    def take(self) -> np.int64:
+        """Return the epoch to present, and move on to the one after it."""
+        return np.int64(next(self._epochs))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,7 +54,8 @@ class Splits:
         num_test: test examples.
         skipped: paths of files that could not be decoded, under `skip_unreadable`.
         preprocessing: how a raw image becomes an x.
-        fingerprint: differs when classes, labels, pixels or files differ; see `fingerprint.py`.
+        reading: how float values were understood, in words; `None` where there is no doubt.
+        fingerprint: differs when classes, labels, pixels or files differ (`Source.fingerprint`).
     """
 
     name: str
@@ -52,6 +70,7 @@ class Splits:
     num_test: int
     skipped: tuple[str, ...]
     preprocessing: Preprocessing
+    reading: str | None
     fingerprint: str
     _counter: EpochCounter = dataclasses.field(repr=False)
 
@@ -74,18 +93,17 @@ def build_splits(source: Source, settings: Data, seed: int) -> Splits:
     preprocessing, input_shape = _describe(source, settings)
     kept, held = _divide(source, settings, seed)
     counter = EpochCounter()
-    build = _Builder(source, settings, seed, preprocessing.layout)
+    pipeline = Pipeline(source.example_shape, settings, preprocessing, seed)
     all_test = np.arange(len(source.test.labels))
-    test = build.ordered(source.test, all_test, Purpose.TEST_LENGTH)
-    validation, num_validation = None, 0
+    test = pipeline.ordered(source.test, all_test, Purpose.TEST_LENGTH)
+    validation, num_validation = None, len(held)
     if settings.validation == "test":
         validation, num_validation = test, len(all_test)
     elif settings.validation != "none":
-        validation = build.ordered(source.train, held, Purpose.VALIDATION_LENGTH)
-        num_validation = len(held)
+        validation = pipeline.ordered(source.train, held, Purpose.VALIDATION_LENGTH)
     return Splits(
         name=settings.name,
-        train=build.shuffled(source.train, kept, counter),
+        train=pipeline.shuffled(source.train, kept, counter),
         validation=validation,
         test=test,
         num_classes=len(source.class_names),
@@ -96,51 +114,10 @@ def build_splits(source: Source, settings: Data, seed: int) -> Splits:
         num_test=len(all_test),
         skipped=source.skipped,
         preprocessing=preprocessing,
-        fingerprint=fingerprint(source),
+        reading=source.reading,
+        fingerprint=source.fingerprint(),
         _counter=counter,
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Builder:
-    """The batches of the splits of one source."""
-
-    source: Source
-    settings: Data
-    seed: int
-    layout: str
-
-    def shuffled(
-        self, examples: pipeline.Examples, subset: np.ndarray, counter: EpochCounter
-    ) -> tf.data.Dataset:
-        num_examples = len(examples.labels)
-
-        def make_finish(epoch: tf.Tensor | int) -> pipeline.Finish:
-            draws = None
-            if self.settings.augment == "flip_crop":
-                draws = pipeline.draw_augmentation(self.seed, epoch, num_examples)
-            lengths = self._lengths(epoch, Purpose.LENGTH, num_examples)
-            return pipeline.finisher(self.source.example_shape, self.layout, draws, lengths)
-
-        batch_size = self.settings.batch_size
-        return pipeline.shuffled_batches(
-            examples, subset, batch_size, self.seed, counter, make_finish
-        )
-
-    def ordered(
-        self, examples: pipeline.Examples, subset: np.ndarray, purpose: Purpose
-    ) -> tf.data.Dataset:
-        lengths = self._lengths(0, purpose, len(examples.labels))
-        finish = pipeline.finisher(self.source.example_shape, self.layout, lengths=lengths)
-        return pipeline.ordered_batches(examples, subset, self.settings.batch_size, finish)
-
-    def _lengths(
-        self, epoch: tf.Tensor | int, purpose: Purpose, num_examples: int
-    ) -> tf.Tensor | None:
-        if self.settings.min_length is None:
-            return None
-        bounds = self.settings.min_length, self.source.example_shape[0]
-        return pipeline.draw_lengths(self.seed, epoch, purpose, num_examples, bounds)
 
 
 def _describe(source: Source, settings: Data) -> tuple[Preprocessing, tuple[int, ...]]:
@@ -163,10 +140,7 @@ def _describe(source: Source, settings: Data) -> tuple[Preprocessing, tuple[int,
             f"{settings.name} have {shape[0]} steps; expected at most that many. Lower it."
         )
     layout = settings.view if source.is_image or settings.view != "image" else "features"
-    input_shape = {
-        "rows": (shape[0], int(np.prod(shape[1:]))),
-        "flat": (int(np.prod(shape)),),
-    }.get(layout, tuple(shape))
+    input_shape = tuple(to_layout(tf.zeros((1, *shape)), layout).shape[1:])
     size, channels = (tuple(shape[:2]), shape[2]) if source.is_image else (None, None)
     return Preprocessing(layout, size, channels, source.scale), input_shape
 
@@ -176,7 +150,7 @@ def _divide(source: Source, settings: Data, seed: int) -> tuple[np.ndarray, np.n
     labels = source.train.labels
     kept, held = np.arange(len(labels)), np.empty(0, np.int64)
     if settings.validation not in ("test", "none"):
-        kept, held = stratified_split(labels, settings.validation, seed)
+        kept, held = randomness.stratified_split(labels, settings.validation, seed)
         if not len(kept) or not len(held):
             raise InputError(
                 f"data.validation: {settings.validation} of the {len(labels)} training examples of "
@@ -190,3 +164,90 @@ def _divide(source: Source, settings: Data, seed: int) -> tuple[np.ndarray, np.n
             "validation); expected a batch no larger than that. Lower it."
         )
     return kept, held
+
+
+@dataclasses.dataclass(frozen=True)
+class Pipeline:
+    """How the examples of one data set become batches.
+
+    Attributes:
+        shape: of one raw example.
+        settings: give `batch_size`, `augment` and `min_length`.
+        preprocessing: how a raw example becomes the input of a model.
+        seed: of all that is drawn.
+    """
+
+    shape: tuple[int, ...]
+    settings: Data
+    preprocessing: Preprocessing
+    seed: int
+
+    def shuffled(
+        self, examples: Examples, subset: np.ndarray, counter: EpochCounter
+    ) -> tf.data.Dataset:
+        """Present training examples in a new order each time the data set is iterated.
+
+        The counter is read when the first batch is asked for and not when the iterator is made:
+        Keras makes an iterator at the end of each epoch and throws it away.
+
+        Args:
+            examples: of the split.
+            subset: int64 array of those to present.
+            counter: says which epoch it is.
+        """
+
+        def read_epoch(_: tf.Tensor) -> tf.Tensor:
+            return tf.ensure_shape(tf.numpy_function(counter.take, [], tf.int64), ())
+
+        @tf.autograph.experimental.do_not_convert  # nothing in it needs converting; TFDS cannot be
+        def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+            key = stream_key(self.seed, epoch, Purpose.ORDER)
+            finish = self._finish(len(examples.labels), Purpose.LENGTH, epoch)
+            return examples.batches(subset, key, self.settings.batch_size, finish)
+
+        return self._prefetched(
+            tf.data.Dataset.range(1).map(read_epoch).flat_map(one_epoch), subset
+        )
+
+    def ordered(self, examples: Examples, subset: np.ndarray, purpose: Purpose) -> tf.data.Dataset:
+        """Present examples in their own order and alike, every time.
+
+        Args:
+            examples: of the split.
+            subset: int64 array of those to present.
+            purpose: of their lengths.
+        """
+        finish = self._finish(len(examples.labels), purpose, epoch=0)
+        batches = examples.batches(subset, None, self.settings.batch_size, finish)
+        return self._prefetched(batches, subset)
+
+    def _finish(self, num_examples: int, purpose: Purpose, epoch: tf.Tensor | int) -> Finish:
+        """Return the function that turns a batch of raw examples into (x, y).
+
+        What is drawn for an epoch is drawn for all examples of the split, so that it belongs to
+        the example and not to its place in the order.
+        """
+        draws = lengths = None
+        if self.settings.augment == "flip_crop" and purpose == Purpose.LENGTH:
+            draws = randomness.draw_flip_crop(
+                stream_key(self.seed, epoch, Purpose.AUGMENT), num_examples
+            )
+        if (shortest := self.settings.min_length) is not None:
+            key = stream_key(self.seed, epoch, purpose)
+            lengths = randomness.draw_lengths(key, num_examples, shortest, longest=self.shape[0])
+
+        def finish(raw, labels, indices):
+            raw = tf.ensure_shape(raw, (None, *self.shape))
+            if draws is not None:
+                raw = randomness.flip_crop(raw, tf.gather(draws, indices))
+            inputs = to_layout(scale(raw, self.preprocessing.scale), self.preprocessing.layout)
+            if lengths is not None:
+                inputs = pad_steps(inputs, tf.gather(lengths, indices))
+            return inputs, labels
+
+        return finish
+
+    def _prefetched(self, batches: tf.data.Dataset, subset: np.ndarray) -> tf.data.Dataset:
+        num_batches = -(-len(subset) // self.settings.batch_size)
+        batches = batches.apply(tf.data.experimental.assert_cardinality(num_batches))
+        return batches.prefetch(tf.data.AUTOTUNE)

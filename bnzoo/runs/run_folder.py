@@ -59,7 +59,8 @@ class RunFolder(Folder):
         super().claim(config)
 
     def _refuse_other_data(self, before: dict[str, Any], now: dict[str, Any]) -> None:
-        changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+        # A fact that earlier versions did not record is no difference.
+        changed = [key for key in before if before[key] != now.get(key)]
         if changed:
             lines = [f"  {key}: {before.get(key)} there, {now.get(key)} now" for key in changed]
             raise InputError(

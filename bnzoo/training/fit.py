@@ -101,8 +101,10 @@ class _Run:
         found = describe_splits(self.splits)["examples"]
         sizes = ", ".join(f"{count:,} {name}" for name, count in found.items() if count)
         model = self.config.model
+        reading = f"{self.splits.reading}\n" if self.splits.reading else ""
         return (
             f"Data: {sizes} examples{_skipped(self.splits)}\n"
+            f"{reading}"
             f"Model: {model.name}, batch normalization: {model.placement}, "
             f"{self.model.count_params():,} parameters\n"
             f"Run: {self.config.train.epochs} epochs of {self.steps_per_epoch:,} steps on "
@@ -189,6 +191,7 @@ def describe_splits(splits: "data.Splits") -> dict[str, Any]:
         "input_shape": list(splits.input_shape),
         "class_names": list(splits.class_names),
         "preprocessing": splits.preprocessing.to_dict(),
+        "reading": splits.reading,
     }
 
 
