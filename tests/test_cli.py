@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bnzoo.cli.options import config_name, out_folder
 from bnzoo.config import starter_configs
 
 QUIET = "TF_CPP_MIN_LOG_LEVEL"  # conftest.py sets it, users do not
@@ -497,3 +498,39 @@ def test_the_schema_stands_for_what_is_checked(call):
     assert adam["learning_rate"]["exclusiveMinimum"] == 0
     assert adam["learning_rate"]["description"].startswith("step size")
     assert adam["name"]["const"] == "adam"
+
+
+@pytest.mark.parametrize("command", ["train", "compare", "tune"])
+def test_where_out_goes_is_said_in_the_help(call, command):
+    printed = " ".join(re.sub(r"[│|]", " ", call(command, "--help")[1]).split())
+    assert "nothing is overwritten" in printed
+    assert "with --resume, CONFIG itself" in printed
+
+
+def test_out_of_a_folder_is_a_new_one_unless_it_is_resumed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "net.v1").mkdir(parents=True)
+    folder = Path("runs/net.v1")
+    assert out_folder(folder, None, resume=False) == Path("runs/net.v1-2")
+    Path("runs/net.v1-2").mkdir()
+    assert out_folder(folder, None, resume=False) == Path("runs/net.v1-3")
+    assert out_folder(folder, None, resume=True) == folder
+    assert out_folder(folder, Path("mine"), resume=True) == Path("mine")
+    assert out_folder(Path("quickstart"), None, resume=False) == Path("runs/quickstart")
+    assert config_name(folder) == "net.v1"
+    monkeypatch.chdir(folder)
+    assert config_name(Path(".")) == "net.v1"
+
+
+def test_a_worker_of_a_folders_sweep_must_be_told_where(call, config_file, tmp_path, monkeypatch):
+    tune = (
+        "{algorithm: grid, objective: {name: val_loss, direction: min}, space: {train.epochs: [1]}}"
+    )
+    text = CONFIG + f"tune: {tune}\n"
+    (tmp_path / "config.yaml").write_text(text)
+    monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+    monkeypatch.setenv("KERASTUNER_ORACLE_PORT", "8000")
+    code, _, errors = call("tune", tmp_path)
+    assert code == 2
+    assert "expected --out where CONFIG is a folder" in errors

@@ -357,10 +357,13 @@ def test_a_variants_key_inside_another_is_not_lost_to_it(write):
     [
         ("compare=3", "compare: expected a mapping, got 3."),
         ("compare={seeds: [0]}", "compare.variants: missing."),
-        ("compare.variants={}", "compare.variants: expected at least one variant, got {}."),
+        ("compare.variants={}", "compare.variants: expected a length of at least 1, got {}."),
         ("compare.variants.a=3", "compare.variants.a: expected a mapping, got 3."),
         ("compare.baseline=3", "compare.baseline: expected a mapping, got 3."),
-        ("compare.variants.a/b={}", "expected names of letters, digits, _ and -, got 'a/b'."),
+        (
+            "compare.variants.a/b={}",
+            "compare.variants.a/b: expected a name of letters, digits, _ and -, got 'a/b'.",
+        ),
         ("compare.variants={1: {seed: 1}}", "expected a word as key, got 1 (line 1); quote it"),
         ("compare.variants.baseline={}", "expected no variant named 'baseline'"),
         ("compare.seed=[1]", "compare.seed: unknown key 'seed'. Did you mean 'seeds'"),

@@ -185,7 +185,7 @@ def test_hyperbands_trials_are_counted_as_keras_tuner_does(epochs):
 
 
 REFUSED = {
-    "an empty space": ({"space": {}}, "tune.space: expected at least one key to search, got {}"),
+    "an empty space": ({"space": {}}, "tune.space: expected a length of at least 1, got {}"),
     "no values": (
         {"space": {RATE: []}},
         f"tune.space.{RATE}: expected a list of at least one value, or a range",
@@ -234,7 +234,7 @@ REFUSED = {
     ),
     "the seed as a key": (
         {"space": {"seed": [1, 2]}},
-        "List the seeds of each trial in tune.seeds",
+        "Seeds are listed in compare.seeds and tune.seeds",
     ),
     "a key that contradicts another": (
         {"space": {"train.optimizer.name": ["sgd", "adam"], "train.optimizer.nesterov": [True]}},

@@ -9,11 +9,8 @@ from bnzoo.config.reading import parse_yaml
 from bnzoo.config.schema import BASELINE, Compare, Config, Overrides
 from bnzoo.errors import InputError
 
-_FIXED = {
-    "seed": "List the seeds of all variants in compare.seeds.",
-    "compare": "A variant changes what is run, not the study.",
-    "tune": "A variant changes what is run, not a sweep.",
-}
+# A variant, or a trial, changes what is run: not what it is compared with, nor how often.
+_FIXED = ("seed", "compare", "tune")
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -89,7 +86,7 @@ def variant_configs(config: Config, seed: int | None = None) -> dict[str, Config
     if seed is not None:
         tree["seed"] = seed
     return {
-        name: resolve(tree, overrides, _where(name), _FIXED)
+        name: resolve(tree, overrides, _where(name))
         for name, overrides in config.compare.overrides().items()
     }
 
@@ -104,7 +101,7 @@ def variant_problems(tree: dict) -> list[str]:
     for name, overrides in compare.overrides().items():
         where = _where(name)
         try:
-            config = resolve(base, overrides, where, _FIXED)
+            config = resolve(base, overrides, where)
         except InputError as error:
             problems += str(error).splitlines()
             continue
@@ -121,7 +118,7 @@ def _where(name: str) -> str:
     return "compare.baseline" if name == BASELINE else f"compare.variants.{name}"
 
 
-def resolve(tree: dict, overrides: Overrides, source: str, fixed: dict[str, str]) -> Config:
+def resolve(tree: dict, overrides: Overrides, source: str) -> Config:
     """Return the checked configuration of a tree with some keys changed.
 
     Where one path lies inside another, the shorter is set first: the longer would be lost.
@@ -130,16 +127,17 @@ def resolve(tree: dict, overrides: Overrides, source: str, fixed: dict[str, str]
         tree: a configuration as plain mappings.
         overrides: by dotted path, the value that stands there instead.
         source: what to call the overrides in messages.
-        fixed: by the first word of a path, why it may not be changed.
 
     Raises:
         InputError: names every problem, one per line.
     """
     problems = []
     for path, value in sorted(overrides.items(), key=lambda item: item[0].count(".")):
-        advice = fixed.get(path.partition(".")[0])
-        if advice:
-            problems.append(f"{path}: expected another key, as this one is fixed. {advice}")
+        if path.partition(".")[0] in _FIXED:
+            problems.append(
+                f"{path}: expected another key, as this one is the same for all. Seeds are listed "
+                "in compare.seeds and tune.seeds."
+            )
             continue
         try:
             tree = apply_overrides(tree, [(path, value)], door="")

@@ -22,14 +22,15 @@ _EXPECTED = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
+    "string_pattern_mismatch": "a name of letters, digits, _ and -",
     "union_tag_not_found": "a mapping with a `name`",
     "none_required": "null",
     "greater_than": "a number above {gt:g}",
     "greater_than_equal": "a number of at least {ge:g}",
     "less_than": "a number below {lt:g}",
     "less_than_equal": "a number of at most {le:g}",
-    "too_short": "at least {min_length} entries",
-    "too_long": "at most {max_length} entries",
+    "too_short": "a length of at least {min_length}",
+    "too_long": "a length of at most {max_length}",
     "literal_error": "{expected}",
 }
 

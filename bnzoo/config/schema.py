@@ -1,7 +1,6 @@
 """What a run is: the whole tree of a configuration, and the variants of a study."""
 
-import re
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,7 +12,7 @@ from bnzoo.config.tune import Tune
 from bnzoo.errors import InputError
 
 BASELINE = "baseline"
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
+FolderName = Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$")]
 
 # Dotted path into the config -> the value that stands there in a variant.
 Overrides = dict[str, Any]
@@ -30,33 +29,17 @@ class Compare(Section):
             differences are taken seed by seed; three is the least that shows a spread.
     """
 
-    baseline: Overrides = Field(default_factory=dict)
-    variants: dict[str, Overrides]
+    baseline: Overrides | None = Field(default_factory=dict)
+    variants: dict[FolderName, Overrides] = Field(min_length=1)
     seeds: Seeds = (0, 1, 2)
 
     def overrides(self) -> dict[str, Overrides]:
         """Return what is changed in each variant by its name; the baseline comes first."""
-        return {BASELINE: self.baseline, **self.variants}
+        return {BASELINE: self.baseline or {}, **self.variants}
 
-    @field_validator("baseline", mode="before")
+    @field_validator("variants")
     @classmethod
-    def _baseline_may_be_empty(cls, value: Any) -> Any:
-        return {} if value is None else value  # `baseline:` with nothing behind it
-
-    @field_validator("variants", mode="before")
-    @classmethod
-    def _variants_have_names(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or not value:
-            raise ValueError(
-                f"expected at least one variant, got {value!r}. "
-                "For example variants: {before: {model.placement: before}}."
-            )
-        wrong = [name for name in value if not isinstance(name, str) or not _NAME.fullmatch(name)]
-        if wrong:
-            raise ValueError(
-                f"expected names of letters, digits, _ and -, got {', '.join(map(repr, wrong))}. "
-                "Each is the name of a folder; put a number in quotes."
-            )
+    def _baseline_is_none_of_them(cls, value: dict[str, Overrides]) -> dict[str, Overrides]:
         if BASELINE in value:
             raise ValueError(
                 f"expected no variant named {BASELINE!r}, as the baseline is one already. "

@@ -15,11 +15,6 @@ from bnzoo.errors import InputError
 
 Values = dict[str, Any]
 
-_FIXED = {
-    "seed": "List the seeds of each trial in tune.seeds.",
-    "compare": "A trial changes what is run, not a study.",
-    "tune": "A trial changes what is run, not the sweep.",
-}
 DIGITS = 4  # of a range's values: 0.03162 says enough, and its folder is called so
 NAME_LENGTH = 100  # characters of a trial's folder
 HYPERBAND_FACTOR = 3  # of keras-tuner: one trial in three goes on, for three times the epochs
@@ -99,7 +94,7 @@ def _is_whole(tree: dict, path: str, span: Range, parents: Values) -> bool:
 
 def _is_accepted(tree: dict, overrides: Values) -> bool:
     try:
-        resolve_values(tree, overrides)
+        resolve(tree, overrides, "tune.space")
     except InputError:
         return False
     return True
@@ -196,20 +191,7 @@ def trial_config(
         tree["seed"] = seed
     if epochs is not None:
         overrides["train.epochs"] = epochs
-    return resolve_values(tree, overrides)
-
-
-def resolve_values(tree: dict, values: Values) -> Config:
-    """Return the checked configuration of a tree with the values of a combination in it.
-
-    Args:
-        tree: a configuration as plain mappings.
-        values: by path, in any order.
-
-    Raises:
-        InputError: names every problem, one per line.
-    """
-    return resolve(tree, values, "tune.space", _FIXED)
+    return resolve(tree, overrides, "tune.space")
 
 
 def values_name(values: Values) -> str:

@@ -5,6 +5,7 @@ import itertools
 import random
 from typing import Any
 
+from bnzoo.config.overrides import resolve
 from bnzoo.config.problems import readable
 from bnzoo.config.schema import Config
 from bnzoo.config.space import (
@@ -13,7 +14,6 @@ from bnzoo.config.space import (
     combinations,
     count_combinations,
     hyperband_starts,
-    resolve_values,
     search_order,
     search_space,
 )
@@ -78,7 +78,7 @@ def _combination_problems(base: dict, tune: Tune, space: list[Dimension]) -> lis
     for values in _to_try(tune, space):
         problems += _overwritten(values)
         try:
-            config = resolve_values(base, values)
+            config = resolve(base, values, "tune.space")
         except InputError as error:
             problems += str(error).splitlines()
             continue

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from bnzoo.config.section import PositiveInt, Section, Seeds, whole
 
@@ -100,21 +100,11 @@ class Tune(Section):
 
     algorithm: Literal["grid", "random", "bayesian", "hyperband"]
     objective: Objective
-    space: dict[str, Searched]
+    space: dict[str, Searched] = Field(min_length=1)
     conditions: dict[str, dict[str, Values]] = Field(default_factory=dict)
     executions_per_trial: PositiveInt = 1
     seeds: Seeds | None = None
     max_trials: PositiveInt | None = None
-
-    @field_validator("space", mode="before")
-    @classmethod
-    def _space_is_not_empty(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or not value:
-            raise ValueError(
-                f"expected at least one key to search, got {value!r}. For example "
-                "space: {train.optimizer.learning_rate: {min: 1.0e-4, max: 1.0, scale: log}}."
-            )
-        return value
 
     @model_validator(mode="before")
     @classmethod
