@@ -51,14 +51,17 @@ def test_tune_shows_each_trial_and_ends_with_the_verdict(call, config_file, tmp_
 
 REFUSED = {
     "no section": (["--set", "tune="], "tune: expected this section with what to search"),
-    "an empty space": (["--set", "tune.space={}"], "expected at least one key to search, got {}"),
+    "an empty space": (
+        ["--set", "tune.space={}"],
+        "tune.space: expected a length of at least 1, got {}",
+    ),
     "an unknown path": (
         ["--set", "tune.space={model.placment: [none]}"],
         "Did you mean 'placement'",
     ),
     "a grid too large": (["--set", "tune.max_trials=1"], "at least the 2 combinations of the grid"),
     "zero trials": (["--set", "tune.max_trials=0"], "tune.max_trials: expected a number above 0"),
-    "a metric it has not": (["--set", "data.validation=none"], "a metric that the run has"),
+    "a metric it has not": (["--set", "data.validation=none"], "a metric that every run has"),
     "nothing to resume": (["--resume"], "nothing to resume: expected a sweep folder"),
     "both flags": (["--resume", "--fresh"], "at most one of --resume and --fresh, got both"),
     "data that is too small": (["--set", "data.batch_size=100000"], "100000"),
