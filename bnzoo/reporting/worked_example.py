@@ -50,6 +50,8 @@ class Settings:
 Values = dict[str, np.ndarray]
 
 
+# What is not finite is refused at the end, where NumPy would only warn on the way.
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def work_through(batch: np.ndarray, settings: Settings) -> Values:
     """Normalize a batch as a new layer does in its first training step, and then infer.
 
@@ -72,20 +74,7 @@ def work_through(batch: np.ndarray, settings: Settings) -> Values:
         variance is divided by n, and the moving one too unless `settings.unbiased`.
     """
     _check_settings(settings, batch.shape)
-    # Refuse rather than print infinities, which the layer would give as well.
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        values = _work_through(np.moveaxis(batch, settings.axis, -1), settings)
-    if not all(np.isfinite(one).all() for one in values.values()):
-        raise InputError(
-            f"expected finite results, got infinite or undefined ones with "
-            f"epsilon={settings.epsilon:g}. A constant channel needs an epsilon above 0; very "
-            "large values need to be scaled down."
-        )
-    return values
-
-
-def _work_through(x: np.ndarray, settings: Settings) -> Values:
-    """Work with the channels last, where arrays of shape (channels,) broadcast."""
+    x = np.moveaxis(batch, settings.axis, -1)  # where arrays of shape (channels,) broadcast
     axes, n, channels = tuple(range(x.ndim - 1)), x[..., 0].size, x.shape[-1]
     rough = x.mean(axes)
     mean = rough + (x - rough).mean(axes)  # the same correction as in `ops/moments.py`
@@ -102,7 +91,7 @@ def _work_through(x: np.ndarray, settings: Settings) -> Values:
         "outputs": (x - mean) * (gamma * scale) + beta,
         "inference": (x - moving_mean) * moving_scale + beta,
     }
-    return {
+    values = {
         "mean": mean,
         "variance": variance,
         "gamma": gamma,
@@ -110,8 +99,15 @@ def _work_through(x: np.ndarray, settings: Settings) -> Values:
         "unbiased": followed,
         "moving mean": moving_mean,
         "moving variance": moving_variance,
-        **{name: np.moveaxis(values, -1, settings.axis) for name, values in large.items()},
+        **{name: np.moveaxis(one, -1, settings.axis) for name, one in large.items()},
     }
+    if not all(np.isfinite(one).all() for one in values.values()):
+        raise InputError(
+            f"expected finite results, got infinite or undefined ones with "
+            f"epsilon={settings.epsilon:g}. A constant channel needs an epsilon above 0; very "
+            "large values need to be scaled down."
+        )
+    return values
 
 
 def _check_settings(settings: Settings, shape: tuple[int, ...]) -> None:
