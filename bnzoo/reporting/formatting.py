@@ -18,22 +18,19 @@ def percent(value: float | None, decimals: int = 2) -> str:
 
 
 def percent_spread(statistics: dict[str, Any] | None, decimals: int = 2) -> str:
-    """Write mean and standard deviation in percent; one seed has no deviation."""
-    if not statistics or statistics.get("mean") is None:
-        return NOTHING
-    if statistics.get("std") is None:
-        return percent(statistics["mean"], decimals)
-    mean, std = 100 * statistics["mean"], 100 * statistics["std"]
-    return f"{mean:.{decimals}f} ± {std:.{decimals}f} %"
+    """Write mean and standard deviation in percent."""
+    return spread(statistics, decimals, 100, " %")
 
 
-def spread(statistics: dict[str, Any] | None, digits: int = 3) -> str:
-    """Write mean and standard deviation of any number."""
-    if not statistics or statistics.get("mean") is None:
+def spread(
+    statistics: dict[str, Any] | None, decimals: int = 3, scale: float = 1, unit: str = ""
+) -> str:
+    """Write mean and standard deviation; one seed has no deviation."""
+    if not statistics or statistics["mean"] is None:
         return NOTHING
-    mean = f"{statistics['mean']:.{digits}f}"
     std = statistics.get("std")
-    return mean if std is None else f"{mean} ± {std:.{digits}f}"
+    deviation = "" if std is None else f" ± {scale * std:.{decimals}f}"
+    return f"{scale * statistics['mean']:.{decimals}f}{deviation}{unit}"
 
 
 def change(value: float, metric: str, decimals: int = 1) -> str:

@@ -23,6 +23,7 @@ def write_study_report(folder: Path, summary: Summary) -> None:
     """
     study = StudyFolder(folder)
     variants = read_variants(study.path, summary)
+    baseline = summary["variants"][summary["baseline"]]
     has_rows = any(len(run.values("loss")) for item in variants for run in item.runs)
     page = render(
         "study.html.j2",
@@ -31,7 +32,7 @@ def write_study_report(folder: Path, summary: Summary) -> None:
         curves=curve_pictures(study.figures, variants, summary) if has_rows else [],
         trajectories=trajectory_pictures(study.figures, variants),
         rows=[_row(name, variant) for name, variant in summary["variants"].items()],
-        target=_target(summary),
+        target=formatting.percent(baseline["epochs_to_baseline_best"]["target"]),
         best=best_run_sentence(summary),
         diverged=_diverged(summary),
         metadata=metadata(summary, variants),
@@ -61,12 +62,6 @@ def best_run_sentence(summary: Summary) -> str:
         f"{formatting.run_name(variant, run['seed'])}: {variant} has the highest mean test accuracy"
         f"{never}{chosen if len(summary['seeds']) > 1 else ''}"
     )
-
-
-def _target(summary: Summary) -> str:
-    """Return the accuracy that counts as reached, say `94.63 %`; a dash where there is none."""
-    times = summary["variants"][summary["baseline"]]["epochs_to_baseline_best"]
-    return formatting.percent(times["target"])
 
 
 def _diverged(summary: Summary) -> list[str]:
@@ -104,7 +99,12 @@ def _row(name: str, variant: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "accuracy": formatting.percent_spread(variant["test_accuracy"]),
-        "seeds": {f"seed {run['seed']}": _seed_value(run) for run in runs},
+        "seeds": {
+            f"seed {run['seed']}": formatting.percent(run["test_accuracy"])
+            if run["status"] == "completed"
+            else run["status"]
+            for run in runs
+        },
         "difference": _difference(variant["difference"]),
         "epochs": formatting.reached(variant["epochs_to_baseline_best"], completed),
         "steps": f"{steps['mean']:,.0f} steps" if steps["n"] else "",
@@ -112,12 +112,6 @@ def _row(name: str, variant: dict[str, Any]) -> dict[str, Any]:
         "first_loss": formatting.spread(variant["first_epoch_loss"]),
         "seconds": formatting.spread(variant["seconds_per_epoch"], 2),
     }
-
-
-def _seed_value(run: dict[str, Any]) -> str:
-    if run["status"] == "completed":
-        return formatting.percent(run["test_accuracy"])
-    return run["status"]
 
 
 def _difference(found: dict[str, Any] | None) -> str:
