@@ -11,19 +11,22 @@ configs/results/parity.json.
 import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import numpy as np
+
 import bnzoo
 from bnzoo import config
 from bnzoo.environment import machine, versions
 from bnzoo.models import list_models
 from bnzoo.serving import export_source, parity
-from bnzoo.serving.prediction import read_facts
-from bnzoo.serving.sources import run_examples
+from bnzoo.serving.export import run_examples
+from bnzoo.serving.saved_model import read_metadata
 from bnzoo.training import train
 
 RESULTS = Path(__file__).parent.parent / "configs" / "results" / "parity.json"
@@ -45,10 +48,10 @@ def measure(name: str, placement: str, folder: Path) -> dict:
     checked = config.validate(tree, name)
     train(checked, folder / "run")
     export = export_source(folder / "run", folder / "served")
-    model, facts = bnzoo.load_model(folder / "run"), read_facts(export)
-    by_tool = parity.measure_parity(
-        model, facts["output"], export, run_examples(checked), ask=parity.ask_saved_model_cli
-    )
+    model, facts = bnzoo.load_model(folder / "run"), read_metadata(export)
+    batches = parity.sample_inputs(model, run_examples(checked))
+    answers = ask_saved_model_cli(export, batches)
+    by_tool = parity.largest_difference(model, facts["output"], batches, answers)
     return {
         "model": name,
         "placement": placement,
@@ -59,6 +62,23 @@ def measure(name: str, placement: str, folder: Path) -> dict:
         "tf.saved_model.load": facts["parity"]["largest_relative_difference"],
         "saved_model_cli": by_tool,
     }
+
+
+def ask_saved_model_cli(export: Path, batches: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Ask an export by `saved_model_cli run`, TensorFlow's own tool, once for each batch."""
+    answers = []
+    for batch in batches:
+        with tempfile.TemporaryDirectory() as folder:
+            asked, answered = Path(folder, "inputs.npy"), Path(folder, "answers")
+            np.save(asked, batch)
+            tool = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", "run"]
+            where = ["--dir", str(export), "--tag_set", "serve"]
+            signature = ["--signature_def", "serving_default"]
+            files = ["--inputs", f"inputs={asked}", "--outdir", str(answered)]
+            subprocess.run([*tool, *where, *signature, *files], check=True, capture_output=True)
+            found = answered.glob("*.npy")
+            answers.append({file.stem: np.load(file).astype("float32") for file in found})
+    return {name: np.concatenate([one[name] for one in answers]) for name in answers[0]}
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import socket
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import serving_exports as exports
 from PIL import Image
 
+from bnzoo import config, runs
 from bnzoo.serving.prediction import predict_images
 
 
@@ -90,6 +92,51 @@ def test_an_export_that_takes_no_images_is_refused(call, images, tmp_path, monke
     assert "got one with serving_default, which does not take encoded images" in errors
 
 
+def test_a_wrong_folder_is_one_line_that_leads_on(call, exported, tmp_path):
+    run, empty = tmp_path / "run", tmp_path / "empty"
+    empty.mkdir()
+    tree = {"data": {"name": "digits"}, "model": {"name": "dense"}, "train": {"epochs": 1}}
+    runs.RunFolder(run).start(checked := config.validate(tree, "test"))
+    runs.RunFolder(run).claim(checked)
+    models = tmp_path / "models"
+    for name in ("one", "two"):
+        (models / name).mkdir(parents=True)
+        (models / name / "1").symlink_to(exported)
+    export_it = f"got the folder of a run. Export it first: `bnzoo export {run} --out served/run`."
+    not_exported = "found none in it. Make one with `bnzoo export SOURCE --out DIR`."
+    already = f"got what was exported already. Serve it with `bnzoo serve {exported}`"
+    for arguments, message in (
+        (["predict", run, "a.png"], export_it),
+        (["serve", run], export_it),
+        (["predict", tmp_path, "a.png"], not_exported),
+        (["serve", tmp_path], not_exported),
+        (["predict", empty, "a.png"], "got an empty folder. Make one with `bnzoo export"),
+        (
+            ["predict", models, "a.png"],
+            f"got a folder of them: one, two. Name one, for example {models}/one.",
+        ),
+        (["export", exported, "--out", tmp_path / "out"], already),
+        (["export", exported.parent, "--out", tmp_path / "out"], "got what was exported already."),
+        (["export", empty, "--out", tmp_path / "out"], "expected a run folder with config.yaml"),
+    ):
+        code, printed, errors = call(*arguments)
+        assert (code, printed) == (2, ""), (arguments, errors)
+        assert message in errors, (arguments, errors)
+        assert errors.startswith(f"bnzoo {arguments[0]}: {arguments[1]}: expected ")
+        assert len(errors.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_predict_from_an_export_that_cannot_be_loaded_is_one_line(call, exported, tmp_path):
+    for name, content in (("saved_model.pb", b"broken"), ("variables/variables.index", b"")):
+        shutil.copytree(exported, tmp_path / name)
+        (tmp_path / name / name).write_bytes(content)
+        code, _, errors = call("predict", tmp_path / name, "a.png")
+        assert code == 2, errors
+        assert f"{name}: expected a SavedModel that TensorFlow can load, got: " in errors
+        assert len(errors.splitlines()) == 1
+
+
 def test_damaged_metadata_is_one_clear_error(call, images, tmp_path, monkeypatch):
     exports.compare_in_this_process(monkeypatch)
     folder = exports.export_classifier(tmp_path / "small")
@@ -118,8 +165,8 @@ def test_serve_refuses_what_it_cannot_serve(call, exported, tmp_path):
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         for arguments, message in (
-            ([tmp_path / "none"], "expected an exported model or a folder of them, found none"),
-            ([tmp_path], "expected an exported model or a folder of them, found none"),
+            ([tmp_path / "none"], "1/saved_model.pb or the like, found no such folder. Make one"),
+            ([tmp_path], "1/saved_model.pb or the like, got an empty folder. Make one with"),
             ([exported, "--port", port], f"--port: cannot listen on 127.0.0.1:{port}"),
             ([exported, "--port", 70000], "--port: expected a port from 1 to 65535, got 70000"),
             ([exported, "--port", 9000, "--grpc-port", 9000], "expected three different ports"),

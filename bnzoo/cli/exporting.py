@@ -26,7 +26,12 @@ def export(
         typer.Option("--no-fold", help="Keep batch normalization as layers of its own."),
     ] = False,
 ) -> None:
-    """Write a SavedModel, load it in a new process and compare it with the model."""
+    """Write a SavedModel, load it in a new process and compare it with the model.
+
+    Of a study the variant with the best mean test accuracy is exported (of those that never
+    diverged), of a sweep the best trial; and of its seeds the best by the metric that selects
+    epochs, or by the sweep's objective.
+    """
     import os
 
     # Leaves room on a GPU for the process that checks the export.
@@ -35,17 +40,18 @@ def export(
 
     start_tensorflow_quietly()
     from bnzoo.serving import export_source
-    from bnzoo.serving.prediction import read_facts
+    from bnzoo.serving.saved_model import read_metadata
 
     folder = export_source(source, out, version, fold=not no_fold)
-    facts = read_facts(folder)
-    parity = facts["parity"]
+    metadata = read_metadata(folder)
+    parity = metadata["parity"]
     difference, allowed = parity["largest_relative_difference"], parity["allowed"]
     print(f"Exported to {folder}")
-    if "run" in facts:
-        print(f"  the best run: {facts['run']}")
+    if "run" in metadata:
+        print(f"  the best run: {metadata['run']}")
+        print(f"  {metadata['chosen']}")
     print(
         "  reloaded in a new process: answers differ by at most "
         f"{difference:.1e} of the largest (allowed {allowed:g})"
     )
-    print(f"  compared on {parity['inputs']}; signatures: {', '.join(facts['signatures'])}")
+    print(f"  compared on {parity['inputs']}; signatures: {', '.join(metadata['signatures'])}")

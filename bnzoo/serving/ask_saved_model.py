@@ -6,7 +6,6 @@ It needs TensorFlow and NumPy only, as any server does, and must import nothing 
 import os
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # The process that waits for this one may hold the same GPU.
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
@@ -15,17 +14,19 @@ import tensorflow as tf
 
 
 def main() -> None:
-    """Answer each array `N` of IN.npz through `serving_default` with arrays `N/OUTPUT`."""
+    """Answer each array of IN.npz through `serving_default`; OUT.npz has an array per output."""
     export, asked, answered = sys.argv[1:]
     serve = tf.saved_model.load(export).signatures["serving_default"]
     (name,) = serve.structured_input_signature[1]
-    answers = {}
     with np.load(asked) as batches:
-        for key in batches.files:
-            answer = serve(**{name: tf.constant(batches[key])})
-            answers |= {f"{key}/{output}": value.numpy() for output, value in answer.items()}
-    np.savez(answered, **answers)
+        answers = [serve(**{name: tf.constant(batches[key])}) for key in batches.files]
+    joined = {key: np.concatenate([answer[key] for answer in answers]) for key in answers[0]}
+    np.savez(answered, **{key: values.astype("float32") for key, values in joined.items()})
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Exception as error:  # to stdout: on stderr TensorFlow logs
+        print(type(error).__name__, *str(error).splitlines()[:1], sep=": ")
+        sys.exit(1)

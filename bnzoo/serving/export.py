@@ -1,6 +1,5 @@
 """From a Keras model to a SavedModel that a server can hold."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,15 +8,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bnzoo import environment
-from bnzoo.data.preprocessing import Preprocessing
+from bnzoo import data, environment
+from bnzoo.config import Config
+from bnzoo.data.preprocessing import Preprocessing, to_model_inputs
 from bnzoo.errors import InputError
+from bnzoo.loading import load_model
+from bnzoo.runs import RunFolder, usable_run
 from bnzoo.serving import parity
-from bnzoo.serving.layout import METADATA_FILE, MODEL_CARD_FILE, check_target, publish
-from bnzoo.serving.model_card import model_card
-from bnzoo.serving.saved_model import write_saved_model
+from bnzoo.serving.layout import check_target, exported_models, publish
+from bnzoo.serving.saved_model import write_metadata, write_saved_model, write_warmup_requests
 from bnzoo.serving.signature import input_spec, output_kind
-from bnzoo.serving.warmup import write_warmup_requests
 from bnzoo.surgery import fold_batch_norm, has_batch_norm
 
 
@@ -48,7 +48,7 @@ def export_saved_model(
         model: a built Keras model with one input and one output; TensorFlow backend.
         path: the model's folder; versions lie in it as `1/`, `2/`, ...
         version: version number of at least 1; None takes the next free one.
-        fold: merge batch normalization into its neighbours (`bnzoo.fold_batch_norm`).
+        fold: merge batch normalization into its neighbors (`bnzoo.fold_batch_norm`).
         output: what the model's output is: `"logits"`, `"probabilities"`, `"outputs"`, or
             `"auto"` to find out (a softmax at the end; a last layer named `logits`; a loss
             `from_logits`).
@@ -56,7 +56,7 @@ def export_saved_model(
             `class_name` too. `splits.class_names` has them.
         preprocessing: how the model's inputs were made of images: `splits.preprocessing`.
         examples: inputs of shape (n, *input_shape) to compare on; None takes random numbers.
-        metadata: more JSON-able facts that are kept in the export's `bnzoo.json`.
+        metadata: JSON-able, kept in the export's `bnzoo.json` too.
 
     Returns:
         The new folder, `path/version`.
@@ -78,27 +78,114 @@ def export_saved_model(
     fold = fold and has_batch_norm(model)
     check_target(path, version)
     served = fold_batch_norm(model) if fold else model
+    batches = parity.sample_inputs(model, examples)
 
     def write(folder: Path) -> None:
         signatures = write_saved_model(served, folder, kind, preprocessing, class_names)
-        batches = parity.sample_inputs(model, examples)
         write_warmup_requests(folder, path.name, signatures, batches[0], preprocessing)
-        facts = {
+        found = {
             "model": model.name,
             "input_shape": list(spec.shape[1:]),
             "output": kind,
             "folded": fold,
-            "signatures": _describe_signatures(folder, signatures),
+            "signatures": signatures,
             "class_names": list(class_names) if class_names else None,
             "preprocessing": preprocessing.to_dict() if preprocessing else None,
             **(metadata or {}),
-            "parity": _check_parity(model, kind, folder, examples),
+            "parity": {
+                **parity.check_parity(model, kind, folder, batches),
+                "inputs": "random numbers" if examples is None else "real examples",
+                "batch_sizes": list(parity.BATCH_SIZES),
+            },
             "versions": environment.versions(),
         }
-        (folder / METADATA_FILE).write_text(json.dumps(facts, indent=2) + "\n")
-        (folder / MODEL_CARD_FILE).write_text(model_card(path.name, facts))
+        write_metadata(folder, path.name, found)
 
     return publish(path, version, write)
+
+
+def export_source(
+    source: str | Path, path: str | Path, version: int | None = None, fold: bool = True
+) -> Path:
+    """Export a run folder, the best run of a study or a sweep, or a `.keras` file.
+
+    What a run knows of its data goes along, and the export is compared on its test data, if that
+    is still there without a download.
+
+    Raises:
+        InputError: as `load_model` and `export_saved_model`, or the source is an export already.
+    """
+    source = Path(source)
+    if exported_models(source) and not RunFolder(source).config_file.exists():
+        raise InputError(
+            f"{source}: expected a run, study or sweep folder, or a .keras file, got what was "
+            f"exported already. Serve it with `bnzoo serve {source}`, or name the run it came from."
+        )
+    run = usable_run(source)
+    # A run's output is known to be logits; elsewhere the loss may tell.
+    model = load_model(run, compile=not run.is_dir())
+    if not run.is_dir():
+        return export_saved_model(model, path, version, fold)
+    folder = RunFolder(run)
+    summary, config = folder.summary(), folder.config()
+    facts = summary["data"]
+    metadata = {"config": config.model_dump(mode="json"), "data": facts, "test": summary["test"]}
+    if run != source:
+        metadata["run"] = run.relative_to(source).as_posix()
+        metadata["chosen"] = _describe_choice(RunFolder(source).summary(), metadata["run"])
+    return export_saved_model(
+        model,
+        path,
+        version,
+        fold,
+        class_names=facts["class_names"],
+        preprocessing=Preprocessing.from_dict(facts["preprocessing"]),
+        examples=run_examples(config),
+        metadata=metadata,
+    )
+
+
+def _describe_choice(summary: dict[str, Any], place: str) -> str:
+    """Tell which run of a study or a sweep its best one is, and how it was chosen.
+
+    Args:
+        summary: of the study or sweep.
+        place: the folder of its best run, relative to it.
+    """
+    is_sweep = summary["kind"] == "sweep"
+    groups = summary["trials"] if is_sweep else summary["variants"].values()
+    runs = [run for group in groups for run in group["runs"]]
+    run = next(run for run in runs if run["folder"] == place)
+    if is_sweep:
+        group = summary["best"]["words"]
+        metric, value = summary["objective"]["name"], run["score"]
+    else:
+        name = Path(place).parent.name
+        mean = summary["variants"][name]["test_accuracy"]["mean"]
+        group = f"{name}, by mean test accuracy {mean:.4f}"
+        metric, value = run["selection_metric"], run["best"][run["selection_metric"]]
+    by = metric.replace("val_", "validation ")
+    return f"best of {len(runs)} runs: {group}; seed {run['seed']}, by {by} {value:.4f}"
+
+
+def run_examples(config: Config) -> np.ndarray | None:
+    """Return the inputs of a run's test data that an export is compared on.
+
+    Args:
+        config: of the run.
+
+    Returns:
+        Array of shape (n, *input_shape), or None if the data is not there without a download.
+    """
+    if not data.is_in_place(config.data.name):
+        return None
+    try:
+        splits = data.load(**config.data.model_dump(), seed=config.seed)
+    except InputError:  # it is not what it was any more
+        return None
+    compared = splits.test.unbatch().batch(sum(parity.BATCH_SIZES))
+    inputs, _ = next(compared.as_numpy_iterator())
+    return inputs
 
 
 def _check_class_names(model: keras.Model, names: Sequence[str] | None) -> None:
@@ -113,51 +200,11 @@ def _check_class_names(model: keras.Model, names: Sequence[str] | None) -> None:
 def _check_preprocessing(spec: tf.TensorSpec, preprocessing: Preprocessing | None) -> None:
     if preprocessing is None or preprocessing.image_size is None:
         return
-    (height, width), channels = preprocessing.image_size, preprocessing.channels
-    made = {
-        "image": (height, width, channels),
-        "rows": (height, width * channels),
-        "flat": (height * width * channels,),
-    }[preprocessing.layout]
-    if not tf.TensorShape(made).is_compatible_with(spec.shape[1:]):
+    image = np.zeros((1, *preprocessing.image_size, preprocessing.channels), "uint8")
+    made = to_model_inputs(tf.constant(image), preprocessing).shape[1:]
+    if not made.is_compatible_with(spec.shape[1:]):
         raise InputError(
             f"preprocessing: expected one that makes inputs of shape {tuple(spec.shape[1:])}, got "
-            f"one that makes {made}. Give that of the data the model was trained on, or leave it "
-            "out."
+            f"one that makes {tuple(made)}. Give that of the data the model was trained on, or "
+            "leave it out."
         )
-
-
-def _describe_signatures(folder: Path, names: list[str]) -> dict[str, Any]:
-    loaded = tf.saved_model.load(str(folder)).signatures
-
-    def describe(specs: dict[str, tf.TensorSpec]) -> dict[str, Any]:
-        return {
-            name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
-            for name, spec in specs.items()
-        }
-
-    return {
-        name: {
-            "inputs": describe(loaded[name].structured_input_signature[1]),
-            "outputs": describe(loaded[name].structured_outputs),
-        }
-        for name in names
-    }
-
-
-def _check_parity(
-    model: keras.Model, kind: str, folder: Path, examples: np.ndarray | None
-) -> dict[str, Any]:
-    difference = parity.measure_parity(model, kind, folder, examples)
-    allowed = parity.tolerance(model)
-    if not difference <= allowed:  # also when the difference is NaN
-        raise RuntimeError(
-            f"The export of {model.name!r} differs from model.predict by {difference:.3g} of the "
-            f"largest answer; at most {allowed:g} was expected. Nothing was exported."
-        )
-    return {
-        "largest_relative_difference": difference,
-        "allowed": allowed,
-        "inputs": "random numbers" if examples is None else "real examples",
-        "batch_sizes": list(parity.BATCH_SIZES),
-    }

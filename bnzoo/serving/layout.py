@@ -3,17 +3,15 @@
 import contextlib
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from filelock import FileLock
+
 from bnzoo.errors import InputError
 from bnzoo.files import make_writable_folder
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None
+from bnzoo.runs import RunFolder
 
 GRAPH_FILE = "saved_model.pb"
 METADATA_FILE = "bnzoo.json"
@@ -31,27 +29,75 @@ def versions_in(path: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
+def exported_versions(path: Path) -> list[int]:
+    """Return the versions in a model folder that are exports, rising."""
+    return [number for number in versions_in(path) if (path / str(number) / GRAPH_FILE).is_file()]
+
+
+def exported_models(folder: Path) -> dict[str, list[Path]]:
+    """Return the versions of each exported model by name, rising; there may be none.
+
+    Args:
+        folder: a version of a model, a model, or a folder of models.
+    """
+    if (folder / GRAPH_FILE).is_file():
+        return {folder.resolve().parent.name: [folder]}
+    models = [folder, *sorted(folder.iterdir())] if folder.is_dir() else []
+    return {
+        model.resolve().name: [model / str(number) for number in exported_versions(model)]
+        for model in models
+        if not model.name.startswith(".") and exported_versions(model)
+    }
+
+
+def find_models(folder: Path) -> dict[str, list[Path]]:
+    """Return the versions of each model by name, as `exported_models`.
+
+    Raises:
+        InputError: there is no model.
+    """
+    found = exported_models(folder)
+    if not found:
+        raise InputError(
+            f"{folder}: expected an exported model, a folder with 1/{GRAPH_FILE} or the like, "
+            f"{_received(folder)}"
+        )
+    return found
+
+
 def find_export(path: Path) -> Path:
     """Return the folder of an export: `path` itself, or the newest version below it.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or `path` is a folder of several models.
     """
     if (path / GRAPH_FILE).is_file():
         return path
-    found = exported_versions(path)
-    if not found:
+    versions = exported_versions(path)
+    if not versions:
+        models = find_models(path)
         raise InputError(
-            f"{path}: expected an exported model, a folder with 1/{GRAPH_FILE} or the like, found "
-            f"{'no such folder' if not path.exists() else 'none'}. "
-            "Make one with `bnzoo export SOURCE --out DIR`."
+            f"{path}: expected one exported model, got a folder of them: {', '.join(models)}. "
+            f"Name one, for example {path / next(iter(models))}."
         )
-    return path / str(found[-1])
+    return path / str(versions[-1])
 
 
-def exported_versions(path: Path) -> list[int]:
-    """Return the versions in a model folder that are exports, rising."""
-    return [number for number in versions_in(path) if (path / str(number) / GRAPH_FILE).is_file()]
+def _received(path: Path) -> str:
+    """Tell what was found where an export was expected, and what to do."""
+    if RunFolder(path).config_file.is_file():
+        kind = RunFolder(path).found_kind()
+        return (
+            f"got the folder of a {kind}. "
+            f"Export it first: `bnzoo export {path} --out served/{path.resolve().name}`."
+        )
+    if not path.exists():
+        found = "found no such folder"
+    elif path.is_file():
+        found = "got a file"
+    else:
+        found = "found none in it" if any(path.iterdir()) else "got an empty folder"
+    return f"{found}. Make one with `bnzoo export SOURCE --out DIR`."
 
 
 def check_target(path: Path, version: int | None) -> None:
@@ -99,37 +145,26 @@ def publish(path: Path, version: int | None, write: Callable[[Path], None]) -> P
 @contextlib.contextmanager
 def _hidden_folder(path: Path) -> Iterator[Path]:
     """Make a hidden folder and hold it; it is removed unless it has been renamed."""
-    with _locked(path):  # so that nobody takes ours for a leftover before we hold it
-        _remove_leftovers(path)
-        hidden = Path(tempfile.mkdtemp(prefix=_HIDDEN, dir=path))
-        held = contextlib.ExitStack()
-        held.enter_context(_locked(hidden))
-    with held:
-        try:
-            yield hidden
-        finally:
-            shutil.rmtree(hidden, ignore_errors=True)
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Remove hidden folders whose process is gone: the system lets go of its locks."""
-    if fcntl is None:
-        return
-    for leftover in path.glob(f"{_HIDDEN}*"):
-        with contextlib.suppress(OSError), _locked(leftover, wait=False):
-            shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in path.glob(f"{_HIDDEN}*.lock"):
+        # The system lets go of the locks of a process that is gone; a held one raises `Timeout`.
+        with contextlib.suppress(OSError), _held(leftover.with_suffix(""), timeout=0):
+            pass
+    hidden = path / f"{_HIDDEN}{uuid.uuid4().hex}"
+    with _held(hidden):
+        hidden.mkdir()
+        yield hidden
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, wait: bool = True) -> Iterator[None]:
-    """Hold a folder against other processes; without `wait` `BlockingIOError` says it is held."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
-    finally:
-        os.close(descriptor)
+def _held(hidden: Path, timeout: float = -1) -> Iterator[None]:
+    """Hold a hidden folder by the lock beside it, and remove both at the end."""
+    lock = hidden.with_suffix(".lock")
+    with FileLock(lock, timeout):
+        try:
+            yield
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+            lock.unlink(missing_ok=True)
 
 
 def _write_through(folder: Path) -> None:
@@ -143,14 +178,11 @@ def _write_through(folder: Path) -> None:
 
 
 def _rename_into_place(hidden: Path, path: Path, version: int | None) -> Path:
-    number = version or max(versions_in(path), default=0) + 1
     while True:
-        target = path / str(number)
+        target = path / str(version or max(versions_in(path), default=0) + 1)
         try:
-            os.rename(hidden, target)
-            return target
+            return hidden.rename(target)
         except OSError:
             # Another export may have taken the free number meanwhile: then try the next.
             if version is not None or not target.exists():
                 raise
-            number += 1

@@ -3,8 +3,8 @@
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,8 +16,6 @@ from bnzoo.serving.signature import input_spec
 TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 1e-2}
 BATCH_SIZES = (1, 7, 128)
 UNKNOWN_SIZE = 16  # stands in for a dimension that the model leaves open
-
-Ask = Callable[[Path, list[np.ndarray]], list[dict[str, np.ndarray]]]
 
 
 def sample_inputs(model: keras.Model, examples: np.ndarray | None = None) -> list[np.ndarray]:
@@ -38,94 +36,77 @@ def sample_inputs(model: keras.Model, examples: np.ndarray | None = None) -> lis
     return np.split(chosen, np.cumsum(BATCH_SIZES)[:-1])
 
 
-def measure_parity(
-    model: keras.Model,
-    kind: str,
-    export: Path,
-    examples: np.ndarray | None = None,
-    ask: Ask | None = None,
-) -> float:
+def check_parity(
+    model: keras.Model, kind: str, export: Path, batches: list[np.ndarray]
+) -> dict[str, Any]:
     """Load `export` in a new process and compare all of its answers with `model.predict`.
 
     Args:
         model: the model that was exported.
         kind: of its output (`signature.output_kind`).
         export: the folder of the SavedModel.
-        examples: inputs to compare on, see `sample_inputs`.
-        ask: how to ask it: `ask_saved_model_cli`, or by default `tf.saved_model.load`.
+        batches: what to compare on, arrays of shape (n, *input_shape).
+
+    Returns:
+        How far it is from `predict`, and how far it may be by the precision the model computes in.
+
+    Raises:
+        RuntimeError: it is farther, or the new process could not load or call the export.
+    """
+    difference = largest_difference(model, kind, batches, ask_new_process(export, batches))
+    allowed = max(
+        TOLERANCES.get(layer.compute_dtype, TOLERANCES["float32"]) for layer in model.layers
+    )
+    if not difference <= allowed:  # also when the difference is NaN
+        raise RuntimeError(
+            f"The export of {model.name!r} differs from model.predict by {difference:.3g} of the "
+            f"largest answer; at most {allowed:g} was expected. Nothing was exported."
+        )
+    return {"largest_relative_difference": difference, "allowed": allowed}
+
+
+def largest_difference(
+    model: keras.Model, kind: str, batches: list[np.ndarray], answers: dict[str, np.ndarray]
+) -> float:
+    """Compare the answers of an export with `model.predict`.
+
+    Args:
+        model: the model that was exported.
+        kind: of its output (`signature.output_kind`).
+        batches: the inputs, arrays of shape (n, *input_shape).
+        answers: float32 array by name, the rows of all batches one after the other.
 
     Returns:
         The largest absolute difference over the largest absolute value of an output, the worst of
         its outputs; NaN if an answer is.
-
-    Raises:
-        RuntimeError: the new process could not load or call the export.
     """
-    batches = sample_inputs(model, examples)
-    answers = (ask or _ask_new_process)(export, batches)
-    expected = [_expected(model.predict(batch, verbose=0), kind) for batch in batches]
-    return max(
-        _difference([ours[name] for ours in expected], [theirs[name] for theirs in answers])
-        for name in expected[0]
-    )
+    predicted = np.concatenate([model.predict(batch, verbose=0) for batch in batches])
+    expected = {kind: predicted.astype("float32")}
+    if kind == "logits":
+        expected["probabilities"] = scipy.special.softmax(expected["logits"], axis=-1)
+    smallest = np.finfo("float32").tiny
+    differences = [
+        np.max(np.abs(answers[name] - ours)) / max(np.max(np.abs(ours)), smallest)
+        for name, ours in expected.items()
+    ]
+    return float(np.max(differences))
 
 
-def _expected(predicted: np.ndarray, kind: str) -> dict[str, np.ndarray]:
-    predicted = predicted.astype("float32")
-    if kind != "logits":
-        return {kind: predicted}
-    return {"logits": predicted, "probabilities": scipy.special.softmax(predicted, axis=-1)}
-
-
-def _difference(expected: list[np.ndarray], received: list[np.ndarray]) -> float:
-    largest = max(np.max(np.abs(value)) for value in expected)
-    pairs = zip(expected, received, strict=True)
-    difference = np.max([np.max(np.abs(ours - theirs)) for ours, theirs in pairs])
-    return float(difference / max(largest, np.finfo("float32").tiny))
-
-
-def _ask_new_process(export: Path, batches: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
-    with tempfile.TemporaryDirectory() as folder:
-        asked, answered = Path(folder, "inputs.npz"), Path(folder, "outputs.npz")
-        np.savez(asked, **{str(position): batch for position, batch in enumerate(batches)})
-        # By its path, not as a module: the new process must do without bnzoo.
-        script = Path(__file__).with_name("ask_saved_model.py")
-        _run(export, [str(script), str(export), str(asked), str(answered)])
-        answers: list[dict[str, np.ndarray]] = [{} for _ in batches]
-        with np.load(answered) as arrays:
-            for key in arrays.files:
-                position, _, name = key.partition("/")
-                answers[int(position)][name] = arrays[key].astype("float32")
-        return answers
-
-
-def ask_saved_model_cli(export: Path, batches: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
-    """Ask an export by `saved_model_cli run`, TensorFlow's own tool, once for each batch.
+def ask_new_process(export: Path, batches: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the answers of an export that a new process has loaded, as `largest_difference` has.
 
     Raises:
         RuntimeError: it could not load or call the export.
     """
-    answers = []
-    for batch in batches:
-        with tempfile.TemporaryDirectory() as folder:
-            asked, answered = Path(folder, "inputs.npy"), Path(folder, "answers")
-            np.save(asked, batch)
-            tool = ["-m", "tensorflow.python.tools.saved_model_cli", "run"]
-            where = ["--dir", str(export), "--tag_set", "serve"]
-            signature = ["--signature_def", "serving_default"]
-            files = ["--inputs", f"inputs={asked}", "--outdir", str(answered)]
-            _run(export, [*tool, *where, *signature, *files])
-            found = answered.glob("*.npy")
-            answers.append({file.stem: np.load(file).astype("float32") for file in found})
-    return answers
-
-
-def _run(export: Path, arguments: list[str]) -> None:
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"A new process could not use {export}:\n{done.stderr}")
-
-
-def tolerance(model: keras.Model) -> float:
-    """Return how far an export may be from `predict`, by the precision the model computes in."""
-    return max(TOLERANCES.get(layer.compute_dtype, TOLERANCES["float32"]) for layer in model.layers)
+    # By its path, not as a module: the new process must do without bnzoo.
+    script = Path(__file__).with_name("ask_saved_model.py")
+    with tempfile.TemporaryDirectory() as folder:
+        asked, answered = Path(folder, "inputs.npz"), Path(folder, "outputs.npz")
+        np.savez(asked, *batches)
+        command = [sys.executable, str(script), str(export), str(asked), str(answered)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            reason = done.stdout.strip() or f"it ended with exit code {done.returncode}"
+            raise RuntimeError(f"A new process could not use the export {export}: {reason}")
+        with np.load(answered) as answers:
+            return dict(answers)

@@ -1,20 +1,16 @@
 """Ask an exported model about image files."""
 
 import dataclasses
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from bnzoo.errors import InputError
 from bnzoo.serving.image_bytes import INPUT_NAME
-from bnzoo.serving.layout import METADATA_FILE, find_export
-from bnzoo.serving.saved_model import SERVE_BYTES
-
-BATCH_SIZE = 32
+from bnzoo.serving.layout import find_export
+from bnzoo.serving.saved_model import SERVE_BYTES, load_saved_model, read_metadata
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,21 +24,6 @@ class Prediction:
 
     image: Path
     classes: tuple[tuple[str, float], ...]
-
-
-def read_facts(export: Path) -> dict[str, Any]:
-    """Return the content of an export's `bnzoo.json`; an empty mapping if it has none.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    file = export / METADATA_FILE
-    try:
-        return json.loads(file.read_text()) if file.exists() else {}
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{file}: expected the metadata of an export, got: {error}. Export the model again."
-        ) from None
 
 
 def predict_images(export: str | Path, images: Sequence[str | Path]) -> list[Prediction]:
@@ -60,19 +41,31 @@ def predict_images(export: str | Path, images: Sequence[str | Path]) -> list[Pre
             does not know classes, or images cannot be decoded: all of them are named.
     """
     folder = find_export(Path(export))
-    loaded = tf.saved_model.load(str(folder))
-    serve = loaded.signatures.get(SERVE_BYTES) if SERVE_BYTES in loaded.signatures else None
+    loaded = load_saved_model(folder)
+    serve = dict(loaded.signatures).get(SERVE_BYTES)
     if serve is None or "probabilities" not in serve.structured_outputs:
         raise InputError(
             f"{folder}: expected an export with the signature {SERVE_BYTES} and classes, got one "
             f"with {', '.join(sorted(loaded.signatures))}, which does not take encoded images. "
             "Export a run that was trained on images as a classifier."
         )
-    paths = [Path(image) for image in images]
-    contents = [_read(path) for path in paths]
-    probabilities = np.concatenate(list(_ask(serve, paths, contents)))
-    names = read_facts(folder).get("class_names") or [str(i) for i in range(probabilities.shape[1])]
-    return [_prediction(*pair, names) for pair in zip(paths, probabilities, strict=True)]
+    names, predictions, bad = read_metadata(folder).get("class_names"), [], []
+    for path in map(Path, images):
+        try:
+            answer = serve(**{INPUT_NAME: tf.constant([_read(path)])})
+        except tf.errors.InvalidArgumentError:
+            bad.append(str(path))
+            continue
+        probabilities = answer["probabilities"].numpy()[0]
+        order = np.argsort(-probabilities, kind="stable")
+        classes = ((names[i] if names else str(i), float(probabilities[i])) for i in order)
+        predictions.append(Prediction(path, tuple(classes)))
+    if bad:
+        raise InputError(
+            f"{', '.join(bad)}: cannot be decoded; expected whole PNG or JPEG images of at most 16 "
+            "million pixels. Leave such files out, or convert them."
+        )
+    return predictions
 
 
 def _read(path: Path) -> bytes:
@@ -82,33 +75,3 @@ def _read(path: Path) -> bytes:
         raise InputError(
             f"{path}: expected an image file, got: {error.strerror}. Check the path."
         ) from None
-
-
-def _ask(serve, paths: list[Path], contents: list[bytes]) -> Iterator[np.ndarray]:
-    for start in range(0, len(contents), BATCH_SIZE):
-        batch = slice(start, start + BATCH_SIZE)
-        try:
-            answer = serve(**{INPUT_NAME: tf.constant(contents[batch])})
-        except tf.errors.InvalidArgumentError:
-            # One bad image fails its batch: find out which.
-            raise _unreadable(serve, paths[start:], contents[start:]) from None
-        yield answer["probabilities"].numpy()
-
-
-def _unreadable(serve, paths: list[Path], contents: list[bytes]) -> InputError:
-    bad = []
-    for path, content in zip(paths, contents, strict=True):
-        try:
-            serve(**{INPUT_NAME: tf.constant([content])})
-        except tf.errors.InvalidArgumentError:
-            bad.append(str(path))
-    return InputError(
-        f"{', '.join(bad)}: cannot be decoded; expected whole PNG or JPEG images of at most 16 "
-        "million pixels. Leave such files out, or convert them."
-    )
-
-
-def _prediction(path: Path, probabilities: np.ndarray, names: Sequence[str]) -> Prediction:
-    order = np.argsort(-probabilities, kind="stable")
-    classes = tuple((names[index], float(probabilities[index])) for index in order)
-    return Prediction(path, classes)

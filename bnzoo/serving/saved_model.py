@@ -1,16 +1,24 @@
-"""The SavedModel itself: one graph for each signature, and no variable that they do not use."""
+"""What an export consists of: a graph for each signature, and the files beside it."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import jinja2
 import keras
+import numpy as np
 import tensorflow as tf
 
 from bnzoo.data.preprocessing import Preprocessing
+from bnzoo.errors import InputError
 from bnzoo.serving import image_bytes
+from bnzoo.serving.layout import METADATA_FILE, MODEL_CARD_FILE, WARMUP_FILE
 from bnzoo.serving.signature import input_spec, name_classes, serving_function
 
 SERVING_DEFAULT, SERVE_BYTES, DECODE_BYTES = "serving_default", "serve_bytes", "decode_bytes"
+
+WARMUP_BATCH_SIZES = (1, 32)  # what TensorFlow prepares depends on the shapes that it meets
 
 
 def write_saved_model(
@@ -19,7 +27,7 @@ def write_saved_model(
     kind: str,
     preprocessing: Preprocessing | None,
     class_names: Sequence[str] | None,
-) -> list[str]:
+) -> dict[str, Any]:
     """Write a SavedModel.
 
     Args:
@@ -31,8 +39,9 @@ def write_saved_model(
         class_names: one for each class, in order, if they are known.
 
     Returns:
-        The names of the signatures: `serving_default`; and where encoded images can be served
-        `serve_bytes` and `decode_bytes`, its first half, which answers the model's `inputs`.
+        Its signatures by name, JSON-able: of each its `inputs` and `outputs`, by name, with `dtype`
+        and `shape` (None: any size). There is `serving_default`; and where encoded images can be
+        served `serve_bytes` and `decode_bytes`, its first half, which answers the model's `inputs`.
     """
     serve = serving_function(model, kind)
     spec = input_spec(model)
@@ -50,11 +59,10 @@ def write_saved_model(
 
         functions[SERVE_BYTES] = serve_bytes, image_bytes.INPUT_SPEC
         functions[DECODE_BYTES] = decode_bytes, image_bytes.INPUT_SPEC
-    _save(functions, folder)
-    return list(functions)
+    return _save(functions, folder)
 
 
-def _save(functions: dict[str, tuple], folder: Path) -> None:
+def _save(functions: dict[str, tuple[Callable, tf.TensorSpec]], folder: Path) -> dict[str, Any]:
     signatures = {
         name: tf.function(function, autograph=False).get_concrete_function(spec)
         for name, (function, spec) in functions.items()
@@ -64,3 +72,116 @@ def _save(functions: dict[str, tuple], folder: Path) -> None:
     used = {id(variable): variable for one in signatures.values() for variable in one.variables}
     module.model_variables = list(used.values())
     tf.saved_model.save(module, str(folder), signatures=signatures)
+    return {
+        name: {
+            "inputs": _describe({spec.name: spec}),
+            "outputs": _describe(signatures[name].structured_outputs),
+        }
+        for name, (_, spec) in functions.items()
+    }
+
+
+def _describe(tensors: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: {"dtype": tensor.dtype.name, "shape": tensor.shape.as_list()}
+        for name, tensor in tensors.items()
+    }
+
+
+def write_warmup_requests(
+    folder: Path,
+    name: str,
+    signatures: dict[str, Any],
+    examples: np.ndarray,
+    preprocessing: Preprocessing | None,
+) -> None:
+    """Write requests that TensorFlow Serving sends to itself when it loads a version.
+
+    `assets.extra/tf_serving_warmup_requests` is a TFRecord file of `PredictionLog`.
+
+    Args:
+        folder: of the SavedModel.
+        name: the model's, as clients will call it.
+        signatures: what `write_saved_model` returned.
+        examples: model inputs of shape (n, *input_shape), at least one.
+        preprocessing: of the images behind them, where it has `serve_bytes`.
+    """
+    file = folder / WARMUP_FILE
+    file.parent.mkdir()
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        for size in WARMUP_BATCH_SIZES:
+            for signature in signatures:
+                if signature == SERVING_DEFAULT:
+                    inputs = {"inputs": examples[np.arange(size) % len(examples)]}
+                else:
+                    image = np.zeros((*preprocessing.image_size, preprocessing.channels), "uint8")
+                    encoded = np.full(size, tf.io.encode_png(image).numpy(), object)
+                    inputs = {image_bytes.INPUT_NAME: encoded}
+                writer.write(_warmup_record(name, signature, inputs))
+
+
+def _warmup_record(name: str, signature: str, inputs: dict[str, np.ndarray]) -> bytes:
+    # Imported here: importing it prints TensorFlow's start-up messages if TensorFlow did not yet.
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = name
+    request.model_spec.signature_name = signature
+    for key, values in inputs.items():
+        request.inputs[key].CopyFrom(tf.make_tensor_proto(values))
+    log = prediction_log_pb2.PredictLog(request=request)
+    return prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString()
+
+
+def write_metadata(export: Path, name: str, metadata: dict[str, Any]) -> None:
+    """Write `bnzoo.json`, for programs, and `MODEL_CARD.md`, which says the same to a person.
+
+    Args:
+        export: the folder of the SavedModel.
+        name: the model's, as it is served.
+        metadata: JSON-able.
+    """
+    (export / METADATA_FILE).write_text(json.dumps(metadata, indent=2) + "\n")
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("bnzoo.serving", ""),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    templates.filters["sizes"] = lambda shape, separator: separator.join(
+        "any" if size is None else str(size) for size in shape
+    )
+    card = templates.get_template("model_card.md.j2").render(name=name, **metadata)
+    (export / MODEL_CARD_FILE).write_text(card)
+
+
+def read_metadata(export: Path) -> dict[str, Any]:
+    """Return the content of an export's `bnzoo.json`; an empty mapping if it has none.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    file = export / METADATA_FILE
+    try:
+        return json.loads(file.read_text()) if file.exists() else {}
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{file}: expected the metadata of an export, got: {error}. Export the model again."
+        ) from None
+
+
+def load_saved_model(folder: Path) -> Any:
+    """Load an export.
+
+    Raises:
+        InputError: TensorFlow cannot load it, or it has no `serving_default`.
+    """
+    try:
+        loaded = tf.saved_model.load(str(folder))
+        loaded.signatures[SERVING_DEFAULT]
+    except (OSError, ValueError, LookupError, tf.errors.OpError) as error:
+        raise InputError(
+            f"{folder}: expected a SavedModel that TensorFlow can load, got: "
+            f"{str(error).splitlines()[0]} Export it again, or remove it."
+        ) from error
+    return loaded

@@ -61,21 +61,17 @@ def output_kind(model: keras.Model, wanted: str = "auto") -> str:
 
 def _found_kind(model: keras.Model) -> str:
     layer = _last_layer(model)
-    if isinstance(layer, keras.layers.Softmax) or _activation(layer) is keras.activations.softmax:
+    activation = getattr(layer, "activation", None) or keras.activations.linear
+    if isinstance(layer, keras.layers.Softmax) or activation is keras.activations.softmax:
         return "probabilities"
-    is_linear = _activation(layer) in (None, keras.activations.linear)
     named = layer.name == "logits" or getattr(model.loss, "from_logits", False)
-    return "logits" if named and is_linear else "outputs"
+    return "logits" if named and activation is keras.activations.linear else "outputs"
 
 
 def _last_layer(model: keras.Model) -> keras.layers.Layer:
     """Return the layer that makes the output, inside nested models too."""
     layer = model.outputs[0]._keras_history.operation
     return _last_layer(layer) if isinstance(layer, keras.Model) else layer
-
-
-def _activation(layer: keras.layers.Layer):
-    return getattr(layer, "activation", None)
 
 
 def serving_function(model: keras.Model, kind: str) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
@@ -100,14 +96,14 @@ def serving_function(model: keras.Model, kind: str) -> Callable[[tf.Tensor], dic
     spec = input_spec(model)
 
     def serve(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        inputs = checked(inputs, spec.shape)
-        spoiled = _has_nan(inputs)
-        outputs = _spoil(model(inputs, training=False), spoiled)
+        inputs = _check_shape(inputs, spec.shape)
+        has_nan = _rows_with_nan(inputs)
+        outputs = _set_nan(model(inputs, training=False), has_nan)
         if kind == "outputs":
             return {"outputs": outputs}
         scores = tf.cast(outputs, tf.float32)
         class_id = tf.argmax(scores, axis=-1, output_type=tf.int32)
-        answer = {"class_id": class_id if spoiled is None else tf.where(spoiled, -1, class_id)}
+        answer = {"class_id": tf.where(has_nan, -1, class_id)}
         if kind == "probabilities":
             return {"probabilities": scores, **answer}
         return {"logits": scores, "probabilities": tf.nn.softmax(scores), **answer}
@@ -122,7 +118,7 @@ def name_classes(answer: dict[str, tf.Tensor], names: Sequence[str]) -> dict[str
     return {**answer, "class_name": tf.gather(table, answer["class_id"] + 1)}
 
 
-def checked(inputs: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
+def _check_shape(inputs: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
     """Return `inputs` if they have the shape; the graph raises `InvalidArgumentError` if not.
 
     A dimension that the model leaves open, but for the batch, must not be empty: there are kernels
@@ -137,16 +133,16 @@ def checked(inputs: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
         return tf.identity(inputs)
 
 
-def _has_nan(values: tf.Tensor) -> tf.Tensor | None:
-    """Tell for each row, a bool tensor of shape (batch,), whether it has a NaN; None: it cannot."""
+def _rows_with_nan(values: tf.Tensor) -> tf.Tensor:
+    """Tell for each row, a bool tensor of shape (batch,), whether it has a NaN."""
     if not values.dtype.is_floating:
-        return None
+        return tf.fill(tf.shape(values)[:1], False)
     return tf.reduce_any(tf.math.is_nan(values), axis=list(range(1, values.shape.rank)))
 
 
-def _spoil(outputs: tf.Tensor, rows: tf.Tensor | None) -> tf.Tensor:
+def _set_nan(outputs: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     """Return `outputs` with NaN in these rows of the batch."""
-    if rows is None or not outputs.dtype.is_floating:
+    if not outputs.dtype.is_floating:
         return outputs
     rows = tf.reshape(rows, [-1] + [1] * (outputs.shape.rank - 1))
     return tf.where(rows, tf.constant(float("nan"), outputs.dtype), outputs)

@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from bnzoo.errors import InputError
 from bnzoo.serving.layout import GRAPH_FILE
-from bnzoo.serving.prediction import read_facts
-from bnzoo.serving.saved_model import DECODE_BYTES, SERVING_DEFAULT
+from bnzoo.serving.saved_model import DECODE_BYTES, SERVING_DEFAULT, load_saved_model, read_metadata
 
 _lock = threading.Lock()
 _loaded: "weakref.WeakValueDictionary[tuple, LoadedExport]" = weakref.WeakValueDictionary()
@@ -27,14 +25,8 @@ class LoadedExport:
     """
 
     def __init__(self, folder: Path):
-        try:
-            loaded = tf.saved_model.load(str(folder))
-            serve = loaded.signatures[SERVING_DEFAULT]
-        except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-            raise InputError(
-                f"{folder}: expected a SavedModel that TensorFlow can load, got: "
-                f"{str(error).splitlines()[0]} Export it again, or remove it."
-            ) from error
+        loaded = load_saved_model(folder)
+        serve = loaded.signatures[SERVING_DEFAULT]
         self._model = loaded  # signatures do not keep their variables alive
         self._serve = serve
         (self.input_spec,) = serve.structured_input_signature[1].values()
@@ -42,7 +34,7 @@ class LoadedExport:
         self.output_specs = {name: outputs[name] for name in sorted(outputs, key=_place)}
         self._decode = dict(loaded.signatures).get(DECODE_BYTES)
         self.takes_images = self._decode is not None
-        self.class_names = read_facts(folder).get("class_names")
+        self.class_names = read_metadata(folder).get("class_names")
 
     def compute(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Return the answers to a batch of model inputs."""

@@ -8,7 +8,7 @@ from mlserver.repository import ModelRepository
 from mlserver.settings import ModelParameters, ModelSettings
 
 from bnzoo.errors import InputError
-from bnzoo.serving.layout import GRAPH_FILE, exported_versions
+from bnzoo.serving.layout import exported_models
 from bnzoo.serving.server.loaded import LoadedExport, load_export
 
 RUNTIME = "bnzoo.serving.server.runtime.ExportedModel"
@@ -16,31 +16,6 @@ Versions = list[ModelSettings]  # by a name of its own: the class has a method `
 
 HOLD_SECONDS = 60.0
 """How long a version stays in memory for MLServer to take it."""
-
-
-def find_models(folder: Path) -> dict[str, list[Path]]:
-    """Return the versions of each model by name, rising.
-
-    Args:
-        folder: a version of a model, a model, or a folder of models.
-
-    Raises:
-        InputError: there is no model.
-    """
-    if (folder / GRAPH_FILE).is_file():
-        return {folder.resolve().parent.name: [folder]}
-    models = [folder, *sorted(folder.iterdir())] if folder.is_dir() else []
-    found = {
-        model.resolve().name: [model / str(number) for number in exported_versions(model)]
-        for model in models
-        if not model.name.startswith(".") and exported_versions(model)
-    }
-    if not found:
-        raise InputError(
-            f"{folder}: expected an exported model or a folder of them, found none. "
-            "Make one with `bnzoo export SOURCE --out DIR`."
-        )
-    return found
 
 
 class ExportRepository(ModelRepository):
@@ -63,13 +38,8 @@ class ExportRepository(ModelRepository):
 
     async def list(self) -> Versions:
         """Return the settings of every version of every model."""
-        try:
-            models = find_models(self._root)
-        except InputError:  # all have been removed
-            models = {}
-        return [
-            self._settings(name, version) for name, paths in models.items() for version in paths
-        ]
+        models = exported_models(self._root)
+        return [self._settings(name, path) for name, paths in models.items() for path in paths]
 
     async def find(self, name: str) -> Versions:
         """Return the settings of every version of a model, which are then in memory.

@@ -30,8 +30,8 @@ def run_server(options: ServerOptions, announce: Callable[[str], None] = print) 
             "pip install 'bnzoo[serve]'. There is no release of it for Python 3.13."
         )
     check_ports(options)
+    from bnzoo.serving.layout import find_models
     from bnzoo.serving.server.loaded import load_export
-    from bnzoo.serving.server.repository import find_models
 
     models = find_models(options.folder)
     held = [load_export(version) for versions in models.values() for version in versions]
