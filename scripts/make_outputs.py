@@ -1,9 +1,9 @@
-"""Run the commands of the README and write their real output below them.
+"""Run the commands of the READMEs and write their real output below them.
 
-    python scripts/make_outputs.py
+    python scripts/make_outputs.py [PAGE...]
 
-Commands stand in ```console blocks behind `$ `; they run in order in one temporary folder that
-holds this repository's `scripts` and `configs`.
+Commands stand in ```console blocks behind `$ `; those of a page run in order in one temporary
+folder that holds this repository's `scripts` and `configs`.
 """
 
 import os
@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent
-README = REPOSITORY / "README.md"
+PAGES = ("README.md", "bnzoo/serving/README.md")
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 # These make an environment of their own: run by hand and by CI.
 NOT_RUN = ("scripts/quickstart", "scripts/test")
@@ -72,20 +72,26 @@ def shortened(lines: list[str]) -> list[str]:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        prepare(folder)
+    for name in sys.argv[1:] or PAGES:
+        page = REPOSITORY / name
+        with tempfile.TemporaryDirectory() as folder:
+            prepare(Path(folder))
+            page.write_text(updated(page.read_text(), Path(folder)))
 
-        def rewrite(match: re.Match) -> str:
-            lines = []
-            for command, output in parse(match[1]):
-                if is_run(command):
-                    print("$", command, file=sys.stderr)
-                    output = run(command, folder)[1]
-                lines += [f"$ {command}", *output]
-            return "```console\n" + "\n".join(lines) + "\n```"
 
-        README.write_text(BLOCK.sub(rewrite, README.read_text()))
+def updated(text: str, folder: Path) -> str:
+    """Return a page with the output of its commands as it is now."""
+
+    def rewrite(match: re.Match) -> str:
+        lines = []
+        for command, output in parse(match[1]):
+            if is_run(command):
+                print("$", command, file=sys.stderr)
+                output = run(command, folder)[1]
+            lines += [f"$ {command}", *output]
+        return "```console\n" + "\n".join(lines) + "\n```"
+
+    return BLOCK.sub(rewrite, text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The README: its commands work as printed, its Python runs, its numbers are up to date."""
+"""The READMEs: their commands work as printed, their Python runs, numbers are up to date."""
 
 import importlib.util
 import re
@@ -33,25 +33,27 @@ def without_numbers(lines):
     return list(dict.fromkeys(shapes))
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory):
-    """The folder in which the commands and then the Python of the README have run, in order."""
+@pytest.fixture(scope="module", params=outputs.PAGES)
+def ran(request, tmp_path_factory):
+    """A page, and the folder in which its commands and then its Python have run, in order."""
+    text = (REPOSITORY / request.param).read_text()
     folder = tmp_path_factory.mktemp("readme")
     outputs.prepare(folder)
     printed = {
         command: outputs.run(command, folder)
-        for command in outputs.commands(README)
+        for command in outputs.commands(text)
         if outputs.is_run(command)
     }
-    return folder, printed
+    return text, folder, printed
 
 
-def test_every_command_prints_what_the_readme_shows(ran):
-    for block in outputs.BLOCK.findall(README):
+def test_every_command_prints_what_the_page_shows(ran):
+    text, _, printed = ran
+    for block in outputs.BLOCK.findall(text):
         for command, expected in outputs.parse(block):
             if not outputs.is_run(command):
                 continue
-            code, lines = ran[1][command]
+            code, lines = printed[command]
             wanted = 2 if "train.epoch=3" in command else 0  # the one that shows mistakes
             assert code == wanted, (command, lines)
             assert without_numbers(lines) == without_numbers(expected), command
@@ -62,12 +64,13 @@ def test_what_is_not_run_here_exists_and_can_be_executed():
         assert (REPOSITORY / name).stat().st_mode & 0o111, f"chmod +x {name}"
 
 
-def test_the_python_of_the_readme_runs(ran):
-    code = "\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
-    assert "bnzoo.load_model" in code
+def test_the_python_of_the_page_runs(ran):
+    text, folder, _ = ran
+    code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    assert text != README or "bnzoo.load_model" in code
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", "-c", code],
-        cwd=ran[0],
+        cwd=folder,
         capture_output=True,
         text=True,
     )
@@ -92,8 +95,10 @@ def test_it_stays_readable_in_one_sitting():
     assert len(README.splitlines()) < 400
 
 
-def test_files_that_the_readme_names_exist():
-    names = re.findall(r"`((?:bnzoo|tests|scripts|configs)/[\w/.]*\w)/?`", README)
-    assert len(names) > 8
+@pytest.mark.parametrize("page", outputs.PAGES)
+def test_files_that_a_page_names_exist(page):
+    text = (REPOSITORY / page).read_text()
+    names = re.findall(r"`((?:bnzoo|tests|scripts|configs)/[\w/.]*\w)/?`", text)
+    assert len(names) > (8 if page == "README.md" else 0)
     for name in names:
         assert (REPOSITORY / name).exists(), name

@@ -1,6 +1,7 @@
 """An exported model answers as the trained one, refuses what does not fit, and lands whole."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -11,11 +12,13 @@ import serving_exports as exports
 import tensorflow as tf
 from cases import MODELS
 from serving_exports import hostile_shapes, signature
+from sweep_folders import make_sweep
 from tensorflow.core.protobuf import saved_model_pb2
 
 from bnzoo import config, export_saved_model, models
 from bnzoo.errors import InputError
 from bnzoo.serving import export_source, layout, parity
+from bnzoo.serving.export import describe_choice
 from bnzoo.training import train
 
 
@@ -152,6 +155,21 @@ def test_an_export_that_no_process_can_load_is_refused(tmp_path, model):
     # One line, without what TensorFlow logs when it starts.
     with pytest.raises(RuntimeError, match=r"^A new process could not use .* does not exist.*$"):
         parity.ask_new_process(tmp_path / "1", parity.sample_inputs(model))
+
+
+def test_a_full_disk_leaves_nothing_half_done(tmp_path):
+    """A limit on the size of files stands in for it; the graph is larger, its variables are not."""
+    exports.small_classifier().save(tmp_path / "model.keras")
+    script = f"""
+import resource
+from bnzoo.serving import export_source
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+export_source({str(tmp_path / "model.keras")!r}, {str(tmp_path / "served")!r})
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert list((tmp_path / "served").iterdir()) == []
 
 
 def test_a_number_taken_meanwhile_is_skipped(tmp_path):
@@ -339,6 +357,14 @@ def test_a_run_folder_and_a_keras_file_export(tmp_path, in_this_process):
     assert facts["data"]["class_names"] == [str(digit) for digit in range(10)]
     assert facts["test"] == summary["test"]
     assert export_source(tmp_path / "run" / "model.keras", tmp_path / "b").name == "1"
+
+
+def test_the_best_run_of_a_sweep_says_how_it_was_chosen(tmp_path):
+    summary = make_sweep(tmp_path, seeds=(0, 1))
+    number_of_runs = sum(len(trial["runs"]) for trial in summary["trials"])
+    words = describe_choice(summary, summary["best"]["folder"])
+    assert words.startswith(f"best of {number_of_runs} runs: {summary['best']['words']}; seed 0, ")
+    assert re.search(r", by validation accuracy 0\.\d{4}$", words)
 
 
 def test_a_source_that_is_none_is_refused(tmp_path):

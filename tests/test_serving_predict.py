@@ -11,6 +11,7 @@ import serving_exports as exports
 from PIL import Image
 
 from bnzoo import config, runs
+from bnzoo.serving import parity
 from bnzoo.serving.prediction import predict_images
 
 
@@ -157,6 +158,17 @@ def test_export_keeps_batch_normalization_when_asked(call, tmp_path, monkeypatch
         version = re.search(r"Exported to .*/(\d)", printed)[1]
         facts = json.loads((tmp_path / "served" / version / "bnzoo.json").read_text())
         assert facts["folded"] is folded
+
+
+def test_an_export_that_answers_otherwise_is_one_line(call, tmp_path, monkeypatch):
+    exports.small_classifier().save(tmp_path / "model.keras")
+    answers = dict.fromkeys(("logits", "probabilities"), 0.0)
+    monkeypatch.setattr(parity, "ask_new_process", lambda export, batches: answers)
+    code, printed, errors = call("export", tmp_path / "model.keras", "--out", tmp_path / "served")
+    assert (code, printed) == (1, "")
+    assert errors.startswith("bnzoo export: The export of 'three_conv' differs from model.predict")
+    assert len(errors.splitlines()) == 1
+    assert list((tmp_path / "served").iterdir()) == []
 
 
 def test_serve_refuses_what_it_cannot_serve(call, exported, tmp_path):

@@ -1,5 +1,6 @@
 """`export`: a run or a saved model as a SavedModel for serving."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -40,9 +41,14 @@ def export(
 
     start_tensorflow_quietly()
     from bnzoo.serving import export_source
+    from bnzoo.serving.parity import ParityError
     from bnzoo.serving.saved_model import read_metadata
 
-    folder = export_source(source, out, version, fold=not no_fold)
+    try:
+        folder = export_source(source, out, version, fold=not no_fold)
+    except ParityError as error:
+        print(f"bnzoo export: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
     metadata = read_metadata(folder)
     parity = metadata["parity"]
     difference, allowed = parity["largest_relative_difference"], parity["allowed"]

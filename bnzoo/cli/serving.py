@@ -37,17 +37,18 @@ def serve(
             f"--max-request-mb: expected a number above 0, got {max_request_mb:g}. For example 16."
         )
     start_tensorflow_quietly()
-    from bnzoo.serving.server import ServerOptions, run_server
+    from bnzoo.serving.server.start import run_server
 
+    ports = {
+        "--port": port,
+        "--grpc-port": port + 1 if grpc_port is None else grpc_port,
+        "--metrics-port": port + 2 if metrics_port is None else metrics_port,
+    }
     run_server(
-        ServerOptions(
-            folder=folder,
-            host=host,
-            port=port,
-            grpc_port=grpc_port,
-            metrics_port=metrics_port,
-            max_request_bytes=int(max_request_mb * 2**20),
-            max_batch_size=batch,
-        ),
+        folder,
+        host,
+        ports,
+        max_request_bytes=int(max_request_mb * 2**20),
+        max_batch_size=batch,
         announce=lambda line: print(line, flush=True),
     )

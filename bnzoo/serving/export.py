@@ -64,7 +64,7 @@ def export_saved_model(
     Raises:
         InputError: the model has several inputs or outputs, the target cannot be used, or
             another argument does not fit.
-        RuntimeError: the export answers otherwise than the model; nothing is left behind.
+        ParityError: the export answers otherwise than the model; nothing is left behind.
     """
     path = Path(path)
     if keras.backend.backend() != "tensorflow":
@@ -132,7 +132,7 @@ def export_source(
     metadata = {"config": config.model_dump(mode="json"), "data": facts, "test": summary["test"]}
     if run != source:
         metadata["run"] = run.relative_to(source).as_posix()
-        metadata["chosen"] = _describe_choice(RunFolder(source).summary(), metadata["run"])
+        metadata["chosen"] = describe_choice(RunFolder(source).summary(), metadata["run"])
     return export_saved_model(
         model,
         path,
@@ -145,7 +145,7 @@ def export_source(
     )
 
 
-def _describe_choice(summary: dict[str, Any], place: str) -> str:
+def describe_choice(summary: dict[str, Any], place: str) -> str:
     """Tell which run of a study or a sweep its best one is, and how it was chosen.
 
     Args:

@@ -18,6 +18,10 @@ BATCH_SIZES = (1, 7, 128)
 UNKNOWN_SIZE = 16  # stands in for a dimension that the model leaves open
 
 
+class ParityError(RuntimeError):
+    """An export does not do what its model does."""
+
+
 def sample_inputs(model: keras.Model, examples: np.ndarray | None = None) -> list[np.ndarray]:
     """Return inputs to compare on, one array per batch size.
 
@@ -51,14 +55,14 @@ def check_parity(
         How far it is from `predict`, and how far it may be by the precision the model computes in.
 
     Raises:
-        RuntimeError: it is farther, or the new process could not load or call the export.
+        ParityError: it is farther, or the new process could not load or call the export.
     """
     difference = largest_difference(model, kind, batches, ask_new_process(export, batches))
     allowed = max(
         TOLERANCES.get(layer.compute_dtype, TOLERANCES["float32"]) for layer in model.layers
     )
     if not difference <= allowed:  # also when the difference is NaN
-        raise RuntimeError(
+        raise ParityError(
             f"The export of {model.name!r} differs from model.predict by {difference:.3g} of the "
             f"largest answer; at most {allowed:g} was expected. Nothing was exported."
         )
@@ -96,7 +100,7 @@ def ask_new_process(export: Path, batches: list[np.ndarray]) -> dict[str, np.nda
     """Return the answers of an export that a new process has loaded, as `largest_difference` has.
 
     Raises:
-        RuntimeError: it could not load or call the export.
+        ParityError: it could not load or call the export.
     """
     # By its path, not as a module: the new process must do without bnzoo.
     script = Path(__file__).with_name("ask_saved_model.py")
@@ -107,6 +111,6 @@ def ask_new_process(export: Path, batches: list[np.ndarray]) -> dict[str, np.nda
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             reason = done.stdout.strip() or f"it ended with exit code {done.returncode}"
-            raise RuntimeError(f"A new process could not use the export {export}: {reason}")
+            raise ParityError(f"A new process could not use the export {export}: {reason}")
         with np.load(answered) as answers:
             return dict(answers)

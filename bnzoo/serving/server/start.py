@@ -4,20 +4,36 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
+import socket
 from collections.abc import Callable
+from pathlib import Path
 
 from bnzoo.errors import InputError
-from bnzoo.serving.server.options import ServerOptions, check_ports
+from bnzoo.serving.layout import find_models
+
+MAX_PORT = 65535
 
 GRACE_SECONDS = 60.0
 """How long a request that was begun may take once the server is asked to stop; MLServer has 5."""
 
 
-def run_server(options: ServerOptions, announce: Callable[[str], None] = print) -> None:
+def run_server(
+    folder: Path,
+    host: str,
+    ports: dict[str, int],
+    max_request_bytes: int,
+    max_batch_size: int,
+    announce: Callable[[str], None] = print,
+) -> None:
     """Serve exported models until SIGINT or SIGTERM.
 
     Args:
-        options: what to serve, and where.
+        folder: one exported model (with versions in it), one version, or a folder of models.
+        host: address to listen on.
+        ports: `--port` of HTTP, `--grpc-port` and `--metrics-port` of the Prometheus metrics, each
+            from 1 to 65535.
+        max_request_bytes: largest request that is read.
+        max_batch_size: how many rows of several requests may be computed together; 1: none.
         announce: called with lines that say what is served, once it is.
 
     Raises:
@@ -29,21 +45,18 @@ def run_server(options: ServerOptions, announce: Callable[[str], None] = print) 
             "a server needs MLServer, which is not installed. On Python 3.11 or 3.12: "
             "pip install 'bnzoo[serve]'. There is no release of it for Python 3.13."
         )
-    check_ports(options)
-    from bnzoo.serving.layout import find_models
-    from bnzoo.serving.server.loaded import load_export
+    check_ports(host, ports)
+    from bnzoo.serving.server.repository import load_export
 
-    models = find_models(options.folder)
+    models = find_models(folder)
     held = [load_export(version) for versions in models.values() for version in versions]
     lines = [
         f"Serving {name}, version {', '.join(version.resolve().name for version in versions)}"
         for name, versions in models.items()
     ]
-    ports = options.ports()
     lines.append(
-        f"HTTP on http://{options.host}:{ports['--port']}, gRPC on "
-        f"{options.host}:{ports['--grpc-port']}, metrics on "
-        f"http://{options.host}:{ports['--metrics-port']}/metrics. Stop with Ctrl-C."
+        f"HTTP on http://{host}:{ports['--port']}, gRPC on {host}:{ports['--grpc-port']}, metrics "
+        f"on http://{host}:{ports['--metrics-port']}/metrics. Stop with Ctrl-C."
     )
     from mlserver.utils import install_uvloop_event_loop
 
@@ -54,11 +67,44 @@ def run_server(options: ServerOptions, announce: Callable[[str], None] = print) 
         for line in lines:
             announce(line)
 
-    asyncio.run(_serve(options, started))
+    asyncio.run(_serve(_settings(folder, host, ports, max_request_bytes, max_batch_size), started))
     announce("Stopped.")
 
 
-async def _serve(options: ServerOptions, started: Callable[[], None]) -> None:
+def check_ports(host: str, ports: dict[str, int]) -> None:
+    """Make sure that the ports can be listened on.
+
+    gRPC would share a taken port with its owner without a word, and each would get some requests.
+
+    Raises:
+        InputError: a port is out of range, used twice or taken, or the address is not ours.
+    """
+    for name, port in ports.items():
+        if not 1 <= port <= MAX_PORT:
+            raise InputError(
+                f"{name}: expected a port from 1 to {MAX_PORT}, got {port}. For example 8080."
+            )
+    if len(set(ports.values())) < len(ports):
+        raise InputError(
+            f"{', '.join(ports)}: expected three different ports, got "
+            f"{', '.join(map(str, ports.values()))}. Leave two out: they follow --port."
+        )
+    for name, port in ports.items():
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM
+            )[0]
+            with contextlib.closing(socket.socket(family, kind, protocol)) as trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                trial.bind(address)
+        except OSError as error:
+            raise InputError(
+                f"{name}: cannot listen on {host}:{port}: {error.strerror or error}. "
+                f"Choose another port with {name}, or another address with --host."
+            ) from None
+
+
+async def _serve(settings, started: Callable[[], None]) -> None:
     from mlserver import MLServer
 
     from bnzoo.serving.server.grpc_service import use_checked_service
@@ -66,9 +112,8 @@ async def _serve(options: ServerOptions, started: Callable[[], None]) -> None:
 
     use_checked_service()
     _leave_signals_to_mlserver()
-    settings = _settings(options)
     server = MLServer(settings)
-    bound(server._rest_server._app, options.max_request_bytes)
+    bound(server._rest_server._app, settings.grpc_max_message_length)
     _refuse_unknown_models(server)
     _stop_gracefully(server._grpc_server)
     models = await server._model_repository.list()
@@ -85,22 +130,23 @@ async def _when_started(server, call: Callable[[], None]) -> None:
     call()
 
 
-def _settings(options: ServerOptions):
+def _settings(
+    folder: Path, host: str, ports: dict[str, int], max_request_bytes: int, max_batch_size: int
+):
     from mlserver.settings import Settings
 
-    ports = options.ports()
     return Settings(
         debug=False,
-        host=options.host,
+        host=host,
         http_port=ports["--port"],
         grpc_port=ports["--grpc-port"],
         metrics_port=ports["--metrics-port"],
-        grpc_max_message_length=options.max_request_bytes,
+        grpc_max_message_length=max_request_bytes,
         # In this process: TensorFlow computes in threads, and copies between processes cost more.
         parallel_workers=0,
         model_repository_implementation="bnzoo.serving.server.repository.ExportRepository",
-        model_repository_root=str(options.folder),
-        model_repository_implementation_args={"max_batch_size": options.max_batch_size},
+        model_repository_root=str(folder),
+        model_repository_implementation_args={"max_batch_size": max_batch_size},
         gzip_enabled=False,
         logging_settings=LOGGING,
         server_name="bnzoo",

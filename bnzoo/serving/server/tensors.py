@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from mlserver.codecs.numpy import to_datatype
 from mlserver.errors import InferenceError
 from mlserver.types import (
     InferenceRequest,
@@ -16,24 +17,6 @@ from mlserver.types import (
     ResponseOutput,
     TensorData,
 )
-
-IMAGE_BYTES = "image_bytes"
-_NAMES = {
-    "float16": "FP16",
-    "float32": "FP32",
-    "float64": "FP64",
-    "uint8": "UINT8",
-    "int8": "INT8",
-    "int32": "INT32",
-    "int64": "INT64",
-    "bool": "BOOL",
-    "string": "BYTES",
-}
-
-
-def datatype(dtype: tf.DType) -> str:
-    """Return the protocol's name of a dtype."""
-    return _NAMES[dtype.name]
 
 
 def the_only_input(request: InferenceRequest, known: list[str]) -> RequestInput:
@@ -60,7 +43,7 @@ def read_array(given: RequestInput, spec: tf.TensorSpec) -> np.ndarray:
     Raises:
         InferenceError: datatype, shape or data do not fit.
     """
-    wanted = datatype(spec.dtype)
+    wanted = _datatype(spec)
     if given.datatype != wanted:
         raise InferenceError(
             f"{given.name}: expected datatype {wanted}, got {_short(given.datatype)}."
@@ -173,7 +156,7 @@ def _output(name: str, values: np.ndarray) -> ResponseOutput:
     return ResponseOutput.model_construct(  # nothing that would have to be validated
         name=name,
         shape=list(values.shape),
-        datatype="BYTES" if is_text else _NAMES[values.dtype.name],
+        datatype=to_datatype(values.dtype).value,
         data=TensorData.model_construct(root=data),
         parameters=Parameters(content_type="str") if is_text else None,
     )
@@ -182,7 +165,12 @@ def _output(name: str, values: np.ndarray) -> ResponseOutput:
 def metadata(name: str, spec: tf.TensorSpec) -> MetadataTensor:
     """Describe a tensor as the protocol does: -1 is an open dimension."""
     shape = [-1 if size is None else size for size in spec.shape]
-    return MetadataTensor(name=name, datatype=datatype(spec.dtype), shape=shape)
+    return MetadataTensor(name=name, datatype=_datatype(spec), shape=shape)
+
+
+def _datatype(spec: tf.TensorSpec) -> str:
+    """Return the protocol's name of a dtype."""
+    return to_datatype(np.dtype(spec.dtype.as_numpy_dtype)).value
 
 
 def _short(value: Any) -> str:
