@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -129,6 +130,26 @@ def test_encoded_images_are_answered_with_names(http, by_grpc, exported):
     assert [name.decode() for name in output.contents.bytes_contents] == names
     logits = load.grpc_answers(response)["logits"]
     np.testing.assert_allclose(logits, expected["logits"], rtol=1e-5, atol=1e-6)
+
+
+def test_the_clients_of_the_page_are_answered(server, exported, tmp_path):
+    page = (SCRIPTS.parent / "bnzoo" / "serving" / "README.md").read_text()
+    address = f"127.0.0.1:{server.port}/v2/models/{MODEL}/infer"
+    (client,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.S) if "urll" in code]
+    found = {}
+    exec(client, found)
+    images = [hostile.encoded("PNG", seed=1), hostile.encoded("JPEG", (30, 20), seed=2)]
+    files = [tmp_path / str(number) for number in range(2)]
+    for file, image in zip(files, images, strict=True):
+        file.write_bytes(image)
+    expected = exports.signature(exported, "serve_bytes")(image_bytes=images)["class_name"]
+    names = [name.decode() for name in expected.numpy()]
+    assert found["classify"](f"http://{address}", *files) == names
+
+    (curl,) = [code for code in re.findall(r"```sh\n(.*?)```", page, re.S) if ":8080" in code]
+    command = curl.replace("127.0.0.1:8080/v2/models/mine/infer", address)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert len(load.http_answers(json.loads(done.stdout))["class_id"]) == 1
 
 
 def test_only_the_outputs_that_were_asked_for_come_back_in_their_order(http):
