@@ -1,7 +1,6 @@
 """An exported model answers as the trained one, refuses what does not fit, and lands whole."""
 
 import json
-import re
 import subprocess
 import sys
 
@@ -12,13 +11,11 @@ import serving_exports as exports
 import tensorflow as tf
 from cases import MODELS
 from serving_exports import hostile_shapes, signature
-from sweep_folders import make_sweep
 from tensorflow.core.protobuf import saved_model_pb2
 
 from bnzoo import config, export_saved_model, models
 from bnzoo.errors import InputError
 from bnzoo.serving import export_source, layout, parity
-from bnzoo.serving.export import describe_choice
 from bnzoo.training import train
 
 
@@ -357,14 +354,6 @@ def test_a_run_folder_and_a_keras_file_export(tmp_path, in_this_process):
     assert facts["data"]["class_names"] == [str(digit) for digit in range(10)]
     assert facts["test"] == summary["test"]
     assert export_source(tmp_path / "run" / "model.keras", tmp_path / "b").name == "1"
-
-
-def test_the_best_run_of_a_sweep_says_how_it_was_chosen(tmp_path):
-    summary = make_sweep(tmp_path, seeds=(0, 1))
-    number_of_runs = sum(len(trial["runs"]) for trial in summary["trials"])
-    words = describe_choice(summary, summary["best"]["folder"])
-    assert words.startswith(f"best of {number_of_runs} runs: {summary['best']['words']}; seed 0, ")
-    assert re.search(r", by validation accuracy 0\.\d{4}$", words)
 
 
 def test_a_source_that_is_none_is_refused(tmp_path):

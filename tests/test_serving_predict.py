@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import serving_exports as exports
 from PIL import Image
+from study_folders import make_study
+from sweep_folders import make_sweep
 
 from bnzoo import config, runs
+from bnzoo.cli.exporting import describe_choice
 from bnzoo.serving import parity
 from bnzoo.serving.prediction import predict_images
 
@@ -145,6 +148,22 @@ def test_damaged_metadata_is_one_clear_error(call, images, tmp_path, monkeypatch
     code, _, errors = call("predict", folder, images[0])
     assert code == 2
     assert "expected the metadata of an export" in errors
+
+
+def test_export_says_which_run_it_takes_and_how_it_was_chosen(call, tmp_path):
+    assert describe_choice(make_study(tmp_path / "study")) == (
+        "best of 9 runs: before seed 2: before has the highest mean test accuracy, and of its runs "
+        "seed 2 the best validation accuracy"
+    )
+    assert describe_choice(make_sweep(tmp_path / "sweep", seeds=(0, 1))) == (
+        "best of 42 runs: learning rate 0.2154, placement before: 98 %, and of its runs seed 0 the "
+        "best"
+    )
+    code, printed, _ = call("export", "--help")
+    assert code == 0
+    assert "the variant with the highest mean test accuracy is exported" in " ".join(
+        printed.split()
+    )
 
 
 def test_export_keeps_batch_normalization_when_asked(call, tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,9 +29,8 @@ def export(
 ) -> None:
     """Write a SavedModel, load it in a new process and compare it with the model.
 
-    Of a study the variant with the best mean test accuracy is exported (of those that never
-    diverged), of a sweep the best trial; and of its seeds the best by the metric that selects
-    epochs, or by the sweep's objective.
+    Of a study the variant with the highest mean test accuracy is exported (of those that never
+    diverged), of a sweep the best trial; and of its seeds the one with the best validation score.
     """
     import os
 
@@ -40,6 +39,7 @@ def export(
     from bnzoo.quiet import start_tensorflow_quietly
 
     start_tensorflow_quietly()
+    from bnzoo.runs import RunFolder
     from bnzoo.serving import export_source
     from bnzoo.serving.parity import ParityError
     from bnzoo.serving.saved_model import read_metadata
@@ -55,9 +55,25 @@ def export(
     print(f"Exported to {folder}")
     if "run" in metadata:
         print(f"  the best run: {metadata['run']}")
-        print(f"  {metadata['chosen']}")
+        print(f"  {describe_choice(RunFolder(source).summary())}")
     print(
         "  reloaded in a new process: answers differ by at most "
         f"{difference:.1e} of the largest (allowed {allowed:g})"
     )
     print(f"  compared on {parity['inputs']}; signatures: {', '.join(metadata['signatures'])}")
+
+
+def describe_choice(summary: dict[str, Any]) -> str:
+    """Tell which run of a study or a sweep is its best one, and how it was chosen.
+
+    Args:
+        summary: of the study or sweep.
+    """
+    from bnzoo.reporting.report import best_run_sentence
+
+    if summary["kind"] == "sweep":
+        groups, best = summary["trials"], summary["best"]
+        words = f"{best['words']}, and of its runs seed {best['seed']} the best"
+    else:
+        groups, words = summary["variants"].values(), best_run_sentence(summary)
+    return f"best of {sum(len(group['runs']) for group in groups)} runs: {words}"

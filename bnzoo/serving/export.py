@@ -132,7 +132,6 @@ def export_source(
     metadata = {"config": config.model_dump(mode="json"), "data": facts, "test": summary["test"]}
     if run != source:
         metadata["run"] = run.relative_to(source).as_posix()
-        metadata["chosen"] = describe_choice(RunFolder(source).summary(), metadata["run"])
     return export_saved_model(
         model,
         path,
@@ -143,29 +142,6 @@ def export_source(
         examples=run_examples(config),
         metadata=metadata,
     )
-
-
-def describe_choice(summary: dict[str, Any], place: str) -> str:
-    """Tell which run of a study or a sweep its best one is, and how it was chosen.
-
-    Args:
-        summary: of the study or sweep.
-        place: the folder of its best run, relative to it.
-    """
-    is_sweep = summary["kind"] == "sweep"
-    groups = summary["trials"] if is_sweep else summary["variants"].values()
-    runs = [run for group in groups for run in group["runs"]]
-    run = next(run for run in runs if run["folder"] == place)
-    if is_sweep:
-        group = summary["best"]["words"]
-        metric, value = summary["objective"]["name"], run["score"]
-    else:
-        name = Path(place).parent.name
-        mean = summary["variants"][name]["test_accuracy"]["mean"]
-        group = f"{name}, by mean test accuracy {mean:.4f}"
-        metric, value = run["selection_metric"], run["best"][run["selection_metric"]]
-    by = metric.replace("val_", "validation ")
-    return f"best of {len(runs)} runs: {group}; seed {run['seed']}, by {by} {value:.4f}"
 
 
 def run_examples(config: Config) -> np.ndarray | None:
