@@ -24,9 +24,15 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import yaml
-
-from bnzoo.config import combinations, dump_config, space_of, trial_config, validate, values_name
+from bnzoo.config import (
+    as_yaml,
+    combinations,
+    dump_config,
+    space_of,
+    trial_config,
+    validate,
+    values_name,
+)
 from bnzoo.environment import machine, versions
 
 RESULTS = Path(__file__).parent.parent / "configs" / "results" / "bench_tune.json"
@@ -137,7 +143,7 @@ def workers(repeats: int, folder: Path) -> dict:
     """Compare whole commands: alone, with two workers, and two plain halves."""
     tree, config = sweep_config(THREE_CONV, 8)
     path = folder / "three_conv.yaml"
-    path.write_text(yaml.safe_dump(tree, sort_keys=False))
+    path.write_text(as_yaml(tree))
     cores = sorted(os.sched_getaffinity(0))
 
     def halves(out: Path) -> None:
@@ -147,7 +153,7 @@ def workers(repeats: int, folder: Path) -> dict:
         for part in range(2):
             half = {**tree["tune"], "space": {RATE: list(rates[part::2]), PLACEMENT: PLACEMENTS}}
             file = folder / f"half-{part}.yaml"
-            file.write_text(yaml.safe_dump({**tree, "tune": half}, sort_keys=False))
+            file.write_text(as_yaml({**tree, "tune": half}))
             arguments = ("tune", file, "--out", out / str(part))
             processes.append(command(*arguments, cores=set(cores[part::2])))
         codes = [process.wait() for process in processes]

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from bnzoo import config
+from bnzoo.config.reading import parse_yaml
 from bnzoo.errors import InputError
 
 GOOD = """
@@ -189,10 +190,13 @@ def test_a_model_without_a_name_is_named(write):
     [
         ("- 1\n", "expected a mapping with the sections data, model and train, got list"),
         ("", "expected a mapping with the sections data, model and train, got an empty file"),
-        ("? [a]\n: 2\n", "expected a word as key, got ['a'] (line 1)"),
-        ("1: 2\n", "expected a word as key, got 1 (line 1)"),
+        ("? [a]\n: 2\n", "expected a word as key, got ('a',); quote it (line 1)"),
+        ("1: 2\n", "expected a word as key, got 1; quote it (line 1)"),
         ("data: [", "not valid YAML"),
-        ("seed: 1\nseed: 2\n", "key 'seed' stands twice (line 2)"),
+        (
+            "seed: 1\nseed: 2\n",
+            'found duplicate key "seed" with value "2" (original value: "1") (line 2)',
+        ),
         ("\tseed: 1\n", "not valid YAML"),
     ],
 )
@@ -257,9 +261,37 @@ def test_a_weight_followed_twice_is_refused(write):
 def test_yaml_merge_keys_work(write):
     text = "x: &x {name: digits}\ndata: {<<: *x, batch_size: 8}\nmodel: {name: dense}\n"
     assert "x: unknown key" in problem(write, text)
-    from bnzoo.config.reading import parse_yaml
-
     assert parse_yaml(text)["data"] == {"batch_size": 8, "name": "digits"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1e-7, 1e-5, 1.0, 3, None, True, "on", "no", "1e-3", "null", "~", "3", "", " a", "a: b", "# c",
+     "gr\u00fcn", "x" * 200 + " y", "two\nlines", [], {}, [[1, 2], [3]], {"a": {"b": [{"c": 1}]}}],
+)  # fmt: skip
+def test_what_is_dumped_is_read_back(value):
+    assert parse_yaml(config.as_yaml({"key": value})) == {"key": value}
+
+
+def test_a_dumped_config_is_readable(write):
+    text = config.dump_config(load_text(write, GOOD))
+    assert text.startswith("seed: 3\ndata:\n  name: digits\n  batch_size: 32\n")
+    assert "  filters:\n  - 4\n  - 4\n  - 4\n" in text
+    assert "    epsilon: 1e-07\n" in text
+
+
+def test_a_run_of_an_older_version_is_read():
+    folder = Path(__file__).parent / "golden" / "run_before"
+    assert config.load_resolved(folder / "config.yaml") == config.load_config(folder)
+
+
+@pytest.mark.parametrize("name", ["yaml", "ruamel.yaml.clib"])
+def test_no_other_reader_of_yaml_is_imported(name):
+    script = f"import sys, bnzoo.config, bnzoo.cli.options; print({name!r} in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
 
 
 def test_early_stopping_on_validation_needs_validation(write):
@@ -364,7 +396,7 @@ def test_a_variants_key_inside_another_is_not_lost_to_it(write):
             "compare.variants.a/b={}",
             "compare.variants.a/b: expected a name of letters, digits, _ and -, got 'a/b'.",
         ),
-        ("compare.variants={1: {seed: 1}}", "expected a word as key, got 1 (line 1); quote it"),
+        ("compare.variants={1: {seed: 1}}", "expected a word as key, got 1; quote it (line 1)"),
         ("compare.variants.baseline={}", "expected no variant named 'baseline'"),
         ("compare.seed=[1]", "compare.seed: unknown key 'seed'. Did you mean 'seeds'"),
         ("compare.seeds=3", "compare.seeds: expected a list of different whole numbers"),

@@ -7,10 +7,10 @@ import sys
 import time
 
 import pytest
-import yaml
 from sweeps import RATE, TREE
 
 from bnzoo import runs
+from bnzoo.config import as_yaml
 
 needed = "KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"
 
@@ -19,7 +19,7 @@ needed = "KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"
 def config_file(tmp_path):
     path = tmp_path / "small.yaml"
     tree = {**TREE, "tune": {**TREE["tune"], "space": {RATE: [0.5, 1e5]}}}
-    path.write_text(yaml.safe_dump(tree, sort_keys=False))
+    path.write_text(as_yaml(tree))
     return path
 
 

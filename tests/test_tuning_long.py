@@ -10,10 +10,10 @@ import sys
 import time
 
 import pytest
-import yaml
 from sweeps import PLACEMENT, RATE, TREE, make_config, rows, sweep
 
 from bnzoo import runs
+from bnzoo.config import as_yaml
 from bnzoo.tuning.trial import read_trials
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ def test_a_sweep_whose_chief_is_killed_in_mid_trial_ends_as_an_undisturbed_one(
     path = tmp_path / "sweep.yaml"
     tree = {**TREE, "train": {**TREE["train"], "epochs": 5}}
     tree["tune"] = {**TREE["tune"], **SEARCHES[search]}
-    path.write_text(yaml.safe_dump(tree, sort_keys=False))
+    path.write_text(as_yaml(tree))
     folder = runs.SweepFolder(tmp_path / "killed")
     command = [sys.executable, "-m", "bnzoo", "tune", path, "--out", folder.path]
     command += ["--workers", str(workers)] if workers > 1 else []

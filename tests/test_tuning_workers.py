@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 from sweeps import PLACEMENT, RATE, TREE, make_config, rows, sweep
 
 from bnzoo import runs
+from bnzoo.config import as_yaml
 from bnzoo.errors import InputError
 from bnzoo.tuning import devices
 from bnzoo.tuning.roles import CrewError, Role, role_of
@@ -26,7 +26,7 @@ LONG = 600  # seconds until a test gives up: machines are busy
 @pytest.fixture
 def config_file(tmp_path):
     path = tmp_path / "small.yaml"
-    path.write_text(yaml.safe_dump(TREE, sort_keys=False))
+    path.write_text(as_yaml(TREE))
     return path
 
 
@@ -224,7 +224,7 @@ def test_gpus_are_counted_by_their_driver(monkeypatch, tmp_path):
 def test_a_killed_worker_is_started_again_and_gets_its_trial_back(config_file, start, tmp_path):
     space = {RATE: [0.01, 0.5, 1.0], PLACEMENT: ["none", "before"]}
     tree = {**TREE, "tune": {**TREE["tune"], "space": space}}
-    config_file.write_text(yaml.safe_dump(tree, sort_keys=False))
+    config_file.write_text(as_yaml(tree))
     folder, checked = runs.SweepFolder(tmp_path / "sweep"), make_config(space=space)
     process = start(folder.path, "--workers", "2")
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
@@ -109,8 +108,3 @@ def metadata(summary: dict[str, Any], variants: Sequence[VariantRuns]) -> dict[s
         "Device": formatting.listed(summary["device"] or []),
         "Versions": ", ".join(f"{key} {value}" for key, value in versions.items()),
     }
-
-
-def as_yaml(tree: Any) -> str:
-    """Return a mapping as people write it; nothing for an empty one."""
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True) if tree else ""

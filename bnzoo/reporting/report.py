@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from bnzoo.config import as_yaml
 from bnzoo.files import write_atomically
 from bnzoo.reporting import formatting
 from bnzoo.reporting.curves import curve_pictures
-from bnzoo.reporting.page import as_yaml, metadata, render
+from bnzoo.reporting.page import metadata, render
 from bnzoo.reporting.series import read_variants
 from bnzoo.reporting.weight_trajectories import trajectory_pictures
 from bnzoo.runs import StudyFolder, best_run

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from bnzoo.config import as_yaml
 from bnzoo.files import write_atomically
 from bnzoo.reporting import formatting
 from bnzoo.reporting.curves import curve_pictures
 from bnzoo.reporting.heat_map import draw_heat_map
-from bnzoo.reporting.page import Picture, as_yaml, drawn, metadata, render, save, svg_text
+from bnzoo.reporting.page import Picture, drawn, metadata, render, save, svg_text
 from bnzoo.reporting.rate_curves import draw_rate_curves
 from bnzoo.reporting.series import VariantRuns, read_runs
 from bnzoo.reporting.sweep_grid import Grid, read_grid
