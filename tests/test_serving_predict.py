@@ -156,8 +156,8 @@ def test_export_says_which_run_it_takes_and_how_it_was_chosen(call, tmp_path):
         "seed 2 the best validation accuracy"
     )
     assert describe_choice(make_sweep(tmp_path / "sweep", seeds=(0, 1))) == (
-        "best of 42 runs: learning rate 0.2154, placement before: 98 %, and of its runs seed 0 the "
-        "best"
+        "best of 42 runs: learning_rate 0.2154, placement before seed 0: the trial has the highest "
+        "mean validation accuracy, and of its runs seed 0 the highest"
     )
     code, printed, _ = call("export", "--help")
     assert code == 0

@@ -69,11 +69,18 @@ def describe_choice(summary: dict[str, Any]) -> str:
     Args:
         summary: of the study or sweep.
     """
+    from bnzoo.reporting.formatting import metric, run_name
     from bnzoo.reporting.report import best_run_sentence
 
-    if summary["kind"] == "sweep":
-        groups, best = summary["trials"], summary["best"]
-        words = f"{best['words']}, and of its runs seed {best['seed']} the best"
+    if summary["kind"] == "study":
+        groups, sentence = summary["variants"].values(), best_run_sentence(summary)
     else:
-        groups, words = summary["variants"].values(), best_run_sentence(summary)
-    return f"best of {sum(len(group['runs']) for group in groups)} runs: {words}"
+        groups, best, objective = summary["trials"], summary["best"], summary["objective"]
+        values = best["values"].items()
+        trial = ", ".join(f"{path.rpartition('.')[2]} {value}" for path, value in values)
+        end = "highest" if objective["direction"] == "max" else "lowest"
+        sentence = (
+            f"{run_name(trial, best['seed'])}: the trial has the {end} mean "
+            f"{metric(objective['name'])}, and of its runs seed {best['seed']} the {end}"
+        )
+    return f"best of {sum(len(group['runs']) for group in groups)} runs: {sentence}"
