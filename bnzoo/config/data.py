@@ -87,7 +87,8 @@ class Data(Section):
         color_mode: channels to convert to; `auto` keeps what the images have.
         skip_unreadable: leave out the files of a folder that cannot be decoded, and count them.
         view: `image` (height, width, channels); `rows`, one step per pixel row (height, width *
-            channels); or `flat`, one vector. Feature arrays keep their shape with `image`.
+            channels); or `flat`, one vector. Arrays of shape (n, a, b) are gray images, with
+            `rows` sequences of a steps; others keep their shape with `image`.
         min_length: with `view: rows`, each example is cut to a random number of steps, from this
             one to all, and padded with -1; null keeps every step.
     """

@@ -1,6 +1,5 @@
 """A user's own images: `train/<class>/*` and `test/<class>/*` below one folder."""
 
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,8 +39,9 @@ def open_folder(path: str, settings: Data, memory_limit: int) -> Source:
 
     def decode_batch(batch: tf.Tensor) -> tf.Tensor:
         image = tf.TensorSpec(shape, tf.uint8)
-        decode = functools.partial(_decode, channels=shape[2], image_size=shape[:2])
-        return tf.map_fn(decode, batch, fn_output_signature=image)
+        return tf.map_fn(
+            lambda path: _decode(path, shape[2], shape[:2]), batch, fn_output_signature=image
+        )
 
     values, prepare = (paths[readable], decode_batch) if images is None else (images, tf.identity)
     examples = []
@@ -89,9 +89,10 @@ def _decode_all(
 def _decoded(paths: list[str], settings: Data) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the index and pixels of every readable file; the others are refused or left out."""
     channels = CHANNELS.get(settings.color_mode)
-    decode = functools.partial(_decode, channels=channels, image_size=settings.image_size)
-    dataset = tf.data.Dataset.from_tensor_slices(paths)
-    iterator = iter(dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE).prefetch(16))
+    dataset = tf.data.Dataset.from_tensor_slices(paths).map(
+        lambda path: _decode(path, channels, settings.image_size), tf.data.AUTOTUNE
+    )
+    iterator = iter(dataset.prefetch(16))
     for index, path in enumerate(paths):
         try:
             image = next(iterator).numpy()

@@ -76,7 +76,7 @@ def convert_channels(images: tf.Tensor, channels: int) -> tf.Tensor:
     """Convert between gray and color.
 
     Args:
-        images: uint8 tensor of shape (..., height, width, 1 or 3).
+        images: uint8 tensor of shape (..., height, width, 1 or 3), or with `channels` already.
         channels: 1 or 3.
 
     Returns:
@@ -117,9 +117,7 @@ def to_shape(images: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
         images: uint8 tensor of shape (..., height, width, channels).
         shape: (height, width, channels) to bring them to.
     """
-    if images.shape[-1] != shape[2]:
-        images = convert_channels(images, shape[2])
-    return resize(images, shape[:2])
+    return resize(convert_channels(images, shape[2]), shape[:2])
 
 
 def scale(values: tf.Tensor, factor: float) -> tf.Tensor:
@@ -139,8 +137,7 @@ def to_layout(inputs: tf.Tensor, layout: str) -> tf.Tensor:
         `"flat"`, otherwise `inputs`.
     """
     if layout == "rows":
-        steps = inputs.shape[1]
-        return tf.reshape(inputs, (-1, steps, inputs.shape[2:].num_elements()))
+        return tf.reshape(inputs, (-1, inputs.shape[1], inputs.shape[2:].num_elements()))
     if layout == "flat":
         return tf.reshape(inputs, (-1, inputs.shape[1:].num_elements()))
     return inputs

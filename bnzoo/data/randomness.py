@@ -19,7 +19,7 @@ class Purpose(enum.IntEnum):
 
     ORDER = 1
     AUGMENT = 2
-    LENGTH = 3
+    TRAIN_LENGTH = 3
     VALIDATION_LENGTH = 4
     TEST_LENGTH = 5
 

@@ -202,12 +202,11 @@ class Pipeline:
         @tf.autograph.experimental.do_not_convert  # nothing in it needs converting; TFDS cannot be
         def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
             key = stream_key(self.seed, epoch, Purpose.ORDER)
-            finish = self._finish(len(examples.labels), Purpose.LENGTH, epoch)
+            finish = self._finish(len(examples.labels), Purpose.TRAIN_LENGTH, epoch)
             return examples.batches(subset, key, self.settings.batch_size, finish)
 
-        return self._prefetched(
-            tf.data.Dataset.range(1).map(read_epoch).flat_map(one_epoch), subset
-        )
+        batches = tf.data.Dataset.range(1).map(read_epoch).flat_map(one_epoch)
+        return self._prefetched(batches, subset)
 
     def ordered(self, examples: Examples, subset: np.ndarray, purpose: Purpose) -> tf.data.Dataset:
         """Present examples in their own order and alike, every time.
@@ -228,10 +227,9 @@ class Pipeline:
         the example and not to its place in the order.
         """
         draws = lengths = None
-        if self.settings.augment == "flip_crop" and purpose == Purpose.LENGTH:
-            draws = randomness.draw_flip_crop(
-                stream_key(self.seed, epoch, Purpose.AUGMENT), num_examples
-            )
+        if self.settings.augment == "flip_crop" and purpose == Purpose.TRAIN_LENGTH:
+            key = stream_key(self.seed, epoch, Purpose.AUGMENT)
+            draws = randomness.draw_flip_crop(key, num_examples)
         if (shortest := self.settings.min_length) is not None:
             key = stream_key(self.seed, epoch, purpose)
             lengths = randomness.draw_lengths(key, num_examples, shortest, longest=self.shape[0])

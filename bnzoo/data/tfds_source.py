@@ -7,14 +7,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from bnzoo.config.data import Data
-from bnzoo.data import preprocessing
-from bnzoo.data.preparation import (
-    check_classification,
-    check_splits,
-    decoded_shape,
-    prepared_builder,
-)
-from bnzoo.data.source import AUTOTUNE, ArrayExamples, Prepare, Source, StreamExamples, image_shape
+from bnzoo.data import preparation, preprocessing
+from bnzoo.data.source import ArrayExamples, Examples, Prepare, Source, StreamExamples, image_shape
 from bnzoo.errors import InputError
 
 READ_BATCH = 512  # labels read at a time
@@ -38,21 +32,21 @@ def open_tfds(name: str, settings: Data, memory_limit: int) -> Source:
         settings: gives image size and color mode.
         memory_limit: bytes of decoded images up to which the set is kept in memory.
     """
-    builder = prepared_builder(name)
-    check_splits(builder, name)
-    image_key, label_key = check_classification(builder, name)
+    builder = preparation.prepared_builder(name)
+    preparation.check_splits(builder, name)
+    keys = image_key, label_key = preparation.check_classification(builder, name)
     stored = builder.info.features[image_key].shape
-    shape = image_shape(decoded_shape(stored), settings)
+    shape = image_shape(preparation.decoded_shape(stored), settings)
 
     def prepare(contents: tf.Tensor) -> tf.Tensor:
         return preprocessing.decode(contents, shape[2], stored, shape[:2])
 
     splits = [builder.info.splits[split] for split in ("train", "test")]
     num_bytes = sum(split.num_examples for split in splits) * int(np.prod(shape))
-    hold = _in_memory if num_bytes <= memory_limit else _streamed
     try:
         train, test = (
-            hold(_records(builder, split, image_key, label_key), split, prepare) for split in splits
+            _examples(_records(builder, split, *keys), split, prepare, num_bytes <= memory_limit)
+            for split in splits
         )
     except tf.errors.OpError as error:
         raise InputError(
@@ -78,18 +72,14 @@ def _records(
     return dataset.map(lambda example: (example[image_key], tf.cast(example[label_key], tf.int32)))
 
 
-def _in_memory(
-    records: tf.data.Dataset, split: tfds.core.SplitInfo, prepare: Prepare
-) -> ArrayExamples:
-    decoded = records.map(lambda *one: (prepare(one[0]), one[1]), num_parallel_calls=AUTOTUNE)
-    with tf.device("CPU:0"):
-        images, labels = decoded.batch(split.num_examples).get_single_element()
-    return ArrayExamples(images, labels.numpy())
-
-
-def _streamed(
-    records: tf.data.Dataset, split: tfds.core.SplitInfo, prepare: Prepare
-) -> StreamExamples:
+def _examples(
+    records: tf.data.Dataset, split: tfds.core.SplitInfo, prepare: Prepare, in_memory: bool
+) -> Examples:
+    if in_memory:
+        decoded = records.map(lambda *one: (prepare(one[0]), one[1]), tf.data.AUTOTUNE)
+        with tf.device("CPU:0"):
+            images, labels = decoded.batch(split.num_examples).get_single_element()
+        return ArrayExamples(images, labels.numpy())
     batches = records.map(lambda _, label: label).batch(READ_BATCH)
     labels = np.concatenate(list(batches.as_numpy_iterator()))
     window = WINDOW_BYTES // max(1, split.num_bytes // split.num_examples)
