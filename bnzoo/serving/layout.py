@@ -3,18 +3,15 @@
 import contextlib
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from filelock import FileLock
 
 from bnzoo.errors import InputError
 from bnzoo.files import make_writable_folder
 from bnzoo.runs import RunFolder
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None
 
 GRAPH_FILE = "saved_model.pb"
 METADATA_FILE = "bnzoo.json"
@@ -148,37 +145,26 @@ def publish(path: Path, version: int | None, write: Callable[[Path], None]) -> P
 @contextlib.contextmanager
 def _hidden_folder(path: Path) -> Iterator[Path]:
     """Make a hidden folder and hold it; it is removed unless it has been renamed."""
-    with _locked(path):  # so that nobody takes ours for a leftover before we hold it
-        _remove_leftovers(path)
-        hidden = Path(tempfile.mkdtemp(prefix=_HIDDEN, dir=path))
-        held = contextlib.ExitStack()
-        held.enter_context(_locked(hidden))
-    with held:
-        try:
-            yield hidden
-        finally:
-            shutil.rmtree(hidden, ignore_errors=True)
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Remove hidden folders whose process is gone: the system lets go of its locks."""
-    if fcntl is None:
-        return
-    for leftover in path.glob(f"{_HIDDEN}*"):
-        with contextlib.suppress(OSError), _locked(leftover, wait=False):
-            shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in path.glob(f"{_HIDDEN}*.lock"):
+        # The system lets go of the locks of a process that is gone; a held one raises `Timeout`.
+        with contextlib.suppress(OSError), _held(leftover.with_suffix(""), timeout=0):
+            pass
+    hidden = path / f"{_HIDDEN}{uuid.uuid4().hex}"
+    with _held(hidden):
+        hidden.mkdir()
+        yield hidden
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, wait: bool = True) -> Iterator[None]:
-    """Hold a folder against other processes; without `wait` `BlockingIOError` says it is held."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
-    finally:
-        os.close(descriptor)
+def _held(hidden: Path, timeout: float = -1) -> Iterator[None]:
+    """Hold a hidden folder by the lock beside it, and remove both at the end."""
+    lock = hidden.with_suffix(".lock")
+    with FileLock(lock, timeout):
+        try:
+            yield
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+            lock.unlink(missing_ok=True)
 
 
 def _write_through(folder: Path) -> None:
