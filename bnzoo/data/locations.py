@@ -10,12 +10,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bnzoo.errors import InputError
+from filelock import FileLock
 
-try:
-    import fcntl
-except ImportError:  # Windows: TFDS still renames finished folders into place, unguarded
-    fcntl = None
+from bnzoo.errors import InputError
 
 ANSWER_SECONDS = 2.0
 """How long hosts may take to answer; far above a usual round trip, far below 5 seconds."""
@@ -60,15 +57,13 @@ def only_one_process(name: str) -> Iterator[Path]:
     folder = tfds_dirs()[-1]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / f".{name}.lock").open("w")
+        held = FileLock(folder / f".{name}.lock").acquire()
     except OSError as error:
         raise InputError(
             f"The cache folder {folder} cannot be created or written ({error.strerror}). Data is "
             "prepared there. Set BNZOO_CACHE_DIR to a folder that you may write to."
         ) from error
-    with lock:
-        if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with held:
         yield folder
 
 
