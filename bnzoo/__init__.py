@@ -19,7 +19,7 @@ _HOMES = {
     "InputError": "bnzoo.errors",
     "export_saved_model": "bnzoo.serving",
     "fold_batch_norm": "bnzoo.surgery",
-    "load_model": "bnzoo.loading",
+    "load_model": "bnzoo.saving",
 }
 _ROOMS = ("config", "data", "layers", "models", "ops", "serving", "studies", "surgery", "training")
 

@@ -1,4 +1,4 @@
-"""The one exception for what a person typed wrong, and the words that help to mend it."""
+"""The one exception for what a person typed wrong, and words for messages."""
 
 import difflib
 from collections.abc import Iterable
@@ -31,3 +31,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     close = close_words(name, known)
     return f"Did you mean {' or '.join(repr(word) for word in close)}?" if close else ""
+
+
+def plural(count: int, noun: str) -> str:
+    """Write a count with its noun: `1 seed`, `3 seeds`, `1,200 steps`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -1,9 +1,11 @@
 """Files that survive a crash: written whole, or a row at a time."""
 
+import contextlib
 import csv
+import io
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,19 +45,20 @@ class RowFile:
 
     def __init__(self, path: Path, columns: Sequence[str], keep_epochs: int):
         self.path, self.columns = path, columns
-        kept = [row for row in read_rows(path) if row["epoch"] <= keep_epochs]
-        self.rows = kept
-        self._write(kept)
+        self.rows = [row for row in read_rows(path) if row["epoch"] <= keep_epochs]
+        self._write()
 
     def append(self, row: dict[str, Any]) -> None:
         """Add one row and make sure that it is on disk."""
         self.rows.append(row)
-        self._write(self.rows)
+        self._write()
 
-    def _write(self, rows: Iterable[dict]) -> None:
-        lines = [",".join(_quoted(column) for column in self.columns)]
-        lines += [",".join(_cell(row.get(column)) for column in self.columns) for row in rows]
-        write_atomically(self.path, "\n".join(lines) + "\n")
+    def _write(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self.path, text.getvalue())
 
 
 def read_rows(path: Path) -> list[dict[str, float | None]]:
@@ -74,22 +77,21 @@ def read_rows(path: Path) -> list[dict[str, float | None]]:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that a reader, or a crash, sees the old or the new one, never half."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with replaced(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Give the path of a hidden file to write, which then takes the place of `path` at once.
+
+    If the block fails, or the disk is full, `path` is as it was and no litter is left.
+    """
+    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+        yield temporary
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"' if "," in text else text
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else repr(value)
+    finally:
+        temporary.unlink(missing_ok=True)

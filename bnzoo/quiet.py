@@ -1,30 +1,13 @@
 """TensorFlow without its start-up messages."""
 
+import contextlib
 import gc
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 
-
-@contextmanager
-def _stderr_held_back() -> Iterator[None]:
-    """Keep what is written to file descriptor 2 to itself, unless the block fails."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            file.seek(0)
-            os.write(kept, file.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+from bnzoo.errors import InputError
 
 
 def start_tensorflow_quietly() -> None:
@@ -32,7 +15,16 @@ def start_tensorflow_quietly() -> None:
 
     TensorFlow 2.21 logs them before it reads `TF_CPP_MIN_LOG_LEVEL`, so that the variable alone no
     longer silences them. Where the user has set it, all is left as TensorFlow does it.
+
+    Raises:
+        InputError: `KERAS_BACKEND` names a backend that bnzoo does not work on.
     """
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend not in ("tensorflow", "jax"):
+        raise InputError(
+            f"KERAS_BACKEND: expected tensorflow or jax, got {backend!r}. Set it to one of them, "
+            "or unset it for tensorflow."
+        )
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         import tensorflow  # noqa: F401
     else:
@@ -46,8 +38,22 @@ def _import_silenced() -> None:
         lambda record: "triggered tf.function retracing" not in record.getMessage()
     )
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    with _stderr_held_back():
+    with _silent_stderr():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
         tf.constant(0.0)
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Drop what is written to file descriptor 2: an error that matters is an exception."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -1,8 +1,10 @@
 """Every command through its real entry point: what it prints, and how it exits."""
 
+import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -362,6 +364,88 @@ def test_training_works_on_keras_jax_backend(config_file, tmp_path):
     done = run("train", config_file, "--out", tmp_path / "run", env=environment)
     assert done.returncode == 0, done.stderr
     assert "Completed 2 epochs" in done.stdout
+
+
+@contextlib.contextmanager
+def largest_file(size):
+    """Let no file grow beyond so many bytes, which is an error of the same kind as a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+SECTIONS = """
+compare: {variants: {none: {model.placement: none}}, seeds: [0]}
+tune: {algorithm: grid, objective: {name: val_accuracy, direction: max}, space: {train.epochs: [2]}}
+"""
+
+
+@pytest.mark.parametrize("command", ["train", "compare", "tune"])
+def test_a_full_disk_is_one_line_and_the_work_goes_on_afterwards(
+    call, config_file, tmp_path, command
+):
+    config_file.write_text(CONFIG + SECTIONS)
+    started = (command, config_file, "--out", tmp_path / "out")
+    with largest_file(10_000):
+        code, printed, errors = call(*started)
+    assert code == 1
+    assert errors.count("\n") == 1, errors
+    assert re.match(rf"bnzoo {command}: /.*: File too large \([\d,.]+ MB are free\)\. ", errors)
+    go_on = ["--resume"] if (tmp_path / "out" / "config.yaml").exists() else []
+    assert (f"--out {tmp_path / 'out'} --resume" in printed) == bool(go_on)
+    assert not list(tmp_path.rglob("*.partial*"))
+    code, _, errors = call(*started, *go_on)
+    assert code == 0, errors
+
+
+def test_a_full_disk_stops_an_export_with_one_line_and_nothing_is_left(call, config_file, tmp_path):
+    assert call("train", config_file, "--out", tmp_path / "run")[0] == 0
+    with largest_file(2_000):
+        code, _, errors = call("export", tmp_path / "run", "--out", tmp_path / "served")
+    assert code == 1
+    assert errors.count("\n") == 1, errors
+    assert re.match(r"bnzoo export: /.*: File too large .*Make room", errors)
+    assert list((tmp_path / "served").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("train", ["--set", "data.name=folder:none"]),
+        ("train", ["--set", "data.batch_size=100000"]),
+        ("train", ["--set", "model={name: lenet}"]),
+        ("compare", ["--set", "data.batch_size=100000"]),
+        ("tune", ["--set", "data.batch_size=100000"]),
+    ],
+)
+def test_an_error_of_the_data_leaves_no_folder(
+    call, config_file, tmp_path, monkeypatch, command, options
+):
+    monkeypatch.chdir(tmp_path)
+    config_file.write_text(CONFIG + SECTIONS)
+    assert call(command, config_file, *options)[0] == 2
+    assert [entry.name for entry in tmp_path.iterdir()] == ["small.yaml"]
+
+
+@pytest.mark.parametrize("command", ["train", "export", "tune"])
+def test_errors_come_without_tensorflows_start_up_lines(config_file, tmp_path, command):
+    config_file.write_text(CONFIG + SECTIONS)
+    environment = {key: value for key, value in os.environ.items() if key != QUIET}
+    environment |= {"KERAS_BACKEND": "none"}
+    done = run(command, config_file, "--out", tmp_path / "out", env=environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"bnzoo {command}: KERAS_BACKEND: expected tensorflow or jax, got 'none'. Set it to one of "
+        "them, or unset it for tensorflow.\n"
+    )
+
+
+def test_train_says_which_weights_it_keeps(call):
+    printed = " ".join(call("train", "--help")[1].split())
+    assert "has the weights of the last epoch" in printed
 
 
 def test_export_refuses_what_is_no_model(call, tmp_path):

@@ -169,3 +169,52 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path):
 def test_what_systems_leave_in_folders_is_no_stranger(tmp_path):
     (tmp_path / ".DS_Store").write_text("")
     runs.RunFolder(tmp_path).start(make_config())
+
+
+def test_a_new_folder_in_which_nothing_was_written_goes_again(tmp_path):
+    (tmp_path / "mine").mkdir()
+    for name in ("new/deep", "mine"):
+        with pytest.raises(KeyError), runs.RunFolder(tmp_path / name).held():
+            raise KeyError
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mine"]
+
+
+def interrupted_after(tmp_path, epochs):
+    folder = runs.RunFolder(tmp_path)
+    folder.claim(make_config())
+    folder.keep_first_loss(1.0)
+    for epoch in range(1, epochs + 1):
+        folder.checkpoint(epoch).write_text("x")
+        folder.keep_checkpoints({epoch})
+    rows = files.RowFile(folder.history_file, runs.HISTORY_COLUMNS, keep_epochs=0)
+    for epoch in range(1, epochs + 1):
+        rows.append({"epoch": epoch, "loss": 1.0})
+    return folder
+
+
+@pytest.mark.parametrize("epochs", [1, 27])
+def test_a_run_whose_checkpoints_were_deleted_is_refused_and_keeps_its_history(tmp_path, epochs):
+    folder = interrupted_after(tmp_path, epochs)
+    folder.resume(make_config())
+    folder.drop_checkpoints()
+    count = "1 epoch " if epochs == 1 else "27 epochs "
+    with pytest.raises(InputError, match=f"with {count}and in checkpoint/ none.*-again`"):
+        folder.resume(make_config())
+    assert len(folder.history()) == epochs
+
+
+def test_a_run_whose_newest_checkpoint_or_history_was_deleted_is_refused(tmp_path):
+    folder = interrupted_after(tmp_path, 3)
+    folder.checkpoint(3).rename(folder.checkpoint(1))
+    with pytest.raises(InputError, match=r"with 3 epochs and in checkpoint/ epoch 1\."):
+        folder.resume(make_config())
+    folder.history_file.unlink()
+    with pytest.raises(InputError, match=r"with 0 epochs and in checkpoint/ epoch 1\."):
+        folder.resume(make_config())
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_run_that_was_stopped_before_its_first_checkpoint_can_be_resumed(tmp_path, rows):
+    folder = interrupted_after(tmp_path, rows)
+    folder.checkpoint(1).unlink(missing_ok=True)
+    folder.resume(make_config())

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,6 +153,58 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(tmp_path):
     assert one[0]["loss"] != pytest.approx(other[0]["loss"], rel=1e-5)
 
 
+def test_a_completed_run_without_its_model_says_the_same_way_out_everywhere(finished, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(finished[1], copy)
+    (copy / "model.keras").unlink()
+    before = sorted(copy.rglob("*"))
+    found = []
+    for use in (lambda: train(finished[0], copy, resume=True), lambda: load_model(copy)):
+        with pytest.raises(InputError, match=r"run is completed and has no model\.keras") as error:
+            use()
+        found.append(str(error.value))
+    assert found[0] == found[1]
+    assert f"`bnzoo train {copy / 'config.yaml'} --out {copy}-again`" in found[0]
+    assert sorted(copy.rglob("*")) == before
+    again = train(config.load_config(copy / "config.yaml"), f"{copy}-again")
+    assert again["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("batch_norm", "note"),
+    [
+        ({"momentum": 0.99}, "after 5 steps with momentum 0.99 .* settled: 95 % of"),
+        ({"momentum": 0.5}, "after 5 steps with momentum 0.5 .* settled: 3 % of"),
+        ({"momentum": 0.39}, None),
+        ({"momentum": None}, None),
+        (None, None),
+    ],
+    ids=str,
+)
+def test_a_run_says_when_its_moving_statistics_cannot_have_settled(tmp_path, batch_norm, note):
+    changes = {"model__batch_norm": batch_norm} if batch_norm else {"model__placement": "none"}
+    lines = []
+    summary = train(make_config(train__epochs=1, **changes), tmp_path, announce=lines.append)
+    notes = [line for line in lines if "have not settled" in line]
+    assert [bool(re.search(note, line)) for line in notes] == ([True] if note else [])
+    if note:
+        assert "set model.batch_norm.momentum=0.39 or lower" in notes[0]
+    if not batch_norm or batch_norm["momentum"] is None:
+        assert summary["moving_statistics"] is None
+    else:
+        assert summary["moving_statistics"] == {
+            "momentum": batch_norm["momentum"],
+            "steps": 5,
+            "initial_share": pytest.approx(batch_norm["momentum"] ** 5),
+        }
+
+
+def test_one_epoch_is_not_called_epochs(tmp_path):
+    lines = []
+    train(make_config(train__epochs=1), tmp_path, announce=lines.append)
+    assert any("Run: 1 epoch of 5 steps" in line for line in lines)
+
+
 class _Interrupt(keras.callbacks.Callback):
     def __init__(self, epoch, batch):
         super().__init__()
@@ -296,7 +350,7 @@ def test_a_run_resumed_past_its_early_stop_trains_no_further(tmp_path):
     ],
 )
 def test_schedules_have_the_stated_rate_as_each_epoch_begins(schedule, expected):
-    from bnzoo.training.optimizers import build_optimizer
+    from bnzoo.training.compiling import build_optimizer
 
     section = make_config(
         train__epochs=4,
@@ -320,7 +374,7 @@ def test_the_history_records_the_rate_an_epoch_began_with(tmp_path):
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])
 @pytest.mark.parametrize("optional", ["weight_decay", "global_clipnorm"])
 def test_every_optimizer_is_built_whatever_its_config_accepts(name, optional):
-    from bnzoo.training.optimizers import build_optimizer
+    from bnzoo.training.compiling import build_optimizer
 
     try:
         section = make_config(
@@ -334,7 +388,7 @@ def test_every_optimizer_is_built_whatever_its_config_accepts(name, optional):
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])
 def test_every_optimizer_is_built_with_the_configs_values(name):
-    from bnzoo.training.optimizers import build_optimizer
+    from bnzoo.training.compiling import build_optimizer
 
     section = make_config(
         train__optimizer={"name": name, "learning_rate": 0.25, "global_clipnorm": 2.0}

@@ -8,7 +8,7 @@ from sweeps import PLACEMENT, RATE, make_config
 from bnzoo import config, runs
 from bnzoo.reporting import formatting
 from bnzoo.training import train
-from bnzoo.training.divergence import DivergenceStop
+from bnzoo.training.stopping import DivergenceStop
 
 
 class Model:

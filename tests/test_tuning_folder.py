@@ -268,7 +268,7 @@ def test_missing_data_is_refused_before_anything_is_written(tmp_path, monkeypatc
     monkeypatch.setattr(opening.data, "load", load)
     with pytest.raises(InputError, match="no such data"):
         open_again(runs.SweepFolder(tmp_path / "sweep"))
-    assert list((tmp_path / "sweep").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_best_run_of_an_unfinished_or_wholly_diverged_sweep_is_refused(begun):

@@ -1,17 +1,22 @@
-"""The commands, their exit codes, and quiet libraries."""
+"""What all commands share: exit codes, errors as messages, signals, the console."""
 
+import errno
 import functools
+import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from bnzoo.cli.signals import on_stop
 from bnzoo.errors import InputError
 
-BAD_INPUT, INTERRUPTED = 2, 130
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     name="bnzoo",
@@ -39,10 +44,65 @@ def command(name: str) -> Callable[[Callable], Callable]:
             except KeyboardInterrupt:
                 print(f"bnzoo {name}: interrupted.", file=sys.stderr)
                 raise typer.Exit(INTERRUPTED) from None
+            except Exception as error:
+                full = _disk_full(error, **kwargs)
+                if full is None:
+                    raise
+                print(f"bnzoo {name}: {full}", file=sys.stderr)
+                raise typer.Exit(FAILED) from None
 
         return app.command(name)(run)
 
     return register
+
+
+def _disk_full(error: BaseException | None, out: Path | None = None, **others) -> str | None:
+    """Say which disk is full, if that is the error or one of its causes."""
+    said = []
+    while error is not None:
+        said.append(str(error))
+        error = error.__cause__ or error.__context__
+    # TensorFlow and HDF5 give no error number, but the system's words.
+    words = (os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+    found = [word for word in words if word in "\n".join(said)]
+    if not found:
+        return None
+    out = (out or Path("runs")).absolute()
+    folder = next(place for place in (out, *out.parents) if place.exists())
+    free, full = min(
+        (shutil.disk_usage(place).free, str(place)) for place in (folder, tempfile.gettempdir())
+    )
+    return (
+        f"{full}: {found[0]} ({free / 2**20:,.1f} MB are free). What was complete is kept. Make "
+        "room, then go on."
+    )
+
+
+def on_stop(handler: Callable) -> None:
+    """Call a handler for Ctrl-C, a scheduler's SIGTERM, and a terminal that is closed.
+
+    Ctrl-C also in what a script started with `&`, where shells have it ignored; a closed terminal
+    not where it is ignored, as `nohup` has it. Windows does not know that one.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+    hang_up = getattr(signal, "SIGHUP", None)
+    if hang_up and signal.getsignal(hang_up) != signal.SIG_IGN:
+        signal.signal(hang_up, handler)
+
+
+class _Console(Console):
+    """A console that falls silent when nobody reads it any more (`bnzoo train ... | head`)."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the run go on: rich would end the process, and hours of training with it."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def quiet_console() -> Console:
+    """Return a console for the standard output: lines as they are, not wrapped."""
+    return _Console(highlight=False, soft_wrap=True)
 
 
 def _print_versions(wanted: bool) -> None:

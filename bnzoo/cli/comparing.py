@@ -14,6 +14,7 @@ from bnzoo.cli.options import (
     config_name,
     out_folder,
     read_config,
+    resumable,
 )
 
 Out = Annotated[
@@ -43,28 +44,22 @@ def compare(
 
     check_available(checked.data.name)
     start_tensorflow_quietly()
-    from bnzoo.cli.interruption import Interruption
-    from bnzoo.cli.progress import StudyProgress
+    from bnzoo.cli.progress import Interruption, StudyProgress
     from bnzoo.runs import StudyFolder
     from bnzoo.studies import compare as run
 
     again = command_line("compare", config, out, overrides)
-    with StudyProgress() as progress:
-        try:
-            summary = run(
-                checked,
-                out,
-                resume,
-                callbacks=[Interruption(), progress],
-                announce=progress.line,
-                begin_run=progress.begin_run,
-                name=config_name(config),
-                command=again,
-            )
-        except KeyboardInterrupt:
-            if StudyFolder(out).config_file.exists():
-                progress.line(f"Stopped. Continue with: {again} --resume")
-            raise
+    with StudyProgress() as progress, resumable(StudyFolder(out).config_file, again, progress.line):
+        summary = run(
+            checked,
+            out,
+            resume,
+            callbacks=[Interruption(), progress],
+            announce=progress.line,
+            begin_run=progress.begin_run,
+            name=config_name(config),
+            command=again,
+        )
     _report(summary, out)
 
 

@@ -7,7 +7,7 @@ import typer
 
 from bnzoo.cli.app import BAD_INPUT, command
 from bnzoo.cli.options import CONFIG_HELP, Set, read_config
-from bnzoo.errors import InputError
+from bnzoo.errors import InputError, plural
 
 
 @command("models")
@@ -66,7 +66,7 @@ def check(
             bad = True
     if bad:
         raise typer.Exit(BAD_INPUT)
-    print(f"{len(configs)} config{'s' if len(configs) > 1 else ''} checked, no problems.")
+    print(f"{plural(len(configs), 'config')} checked, no problems.")
 
 
 def _print_table(rows) -> None:

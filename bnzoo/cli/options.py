@@ -1,7 +1,9 @@
 """What several commands share: CONFIG, --set and --out, and the words that run a command again."""
 
+import contextlib
 import itertools
 import shlex
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,3 +72,22 @@ def command_line(command: str, config: Path, out: Path, overrides: list[str] | N
     """Return the line that starts a command again, quoted for a shell."""
     sets = [word for text in overrides or [] for word in ("--set", text)]
     return shlex.join(["bnzoo", command, str(config), "--out", str(out), *sets])
+
+
+@contextlib.contextmanager
+def resumable(config_file: Path, command: str, announce: Callable[[str], None]) -> Iterator[None]:
+    """Say how to go on with a run, study or sweep, whatever stops it in the middle.
+
+    Args:
+        config_file: of its folder; without it nothing has begun.
+        command: the line that started it.
+        announce: called with the line that says so.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except BaseException:
+        if config_file.exists():
+            announce(f"Stopped. Continue with: {command} --resume")
+        raise

@@ -1,4 +1,4 @@
-"""How a run looks while it goes: a live bar on a terminal, plain lines elsewhere."""
+"""A run while it goes: a live bar on a terminal, plain lines elsewhere, and Ctrl-C."""
 
 import time
 
@@ -6,7 +6,7 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bnzoo.cli.console import quiet_console
+from bnzoo.cli.app import on_stop, quiet_console
 from bnzoo.config import Config, expected_trials
 from bnzoo.tuning.score import score_text
 from bnzoo.tuning.trial import Trial
@@ -140,3 +140,33 @@ class SweepProgress(StudyProgress):
         self._ended += 1
         of = f"{self._ended}/{self._total}" if self._is_alone else trial.number
         self.line(f"trial {of}  {trial.label}  {score_text(score, self._objective)}")
+
+
+class Interruption(keras.callbacks.Callback):
+    """Turn these signals into one `KeyboardInterrupt`, and see to it that it arrives.
+
+    Python raises it wherever the main thread happens to be, and an exception inside a destructor
+    or a callback from C is swallowed; so the next batch looks whether one was asked for. A
+    scheduler's SIGTERM is treated as Ctrl-C: the run is recorded and can be resumed.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._asked = False
+        on_stop(self._ask)
+
+    def _ask(self, number, frame):
+        self._asked = True
+        raise KeyboardInterrupt
+
+    def _look(self):
+        if self._asked:
+            raise KeyboardInterrupt
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Stop before the next step."""
+        self._look()
+
+    def on_test_batch_begin(self, batch, logs=None):
+        """Stop before the next step of a validation."""
+        self._look()

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from bnzoo.cli.console import quiet_console
+from bnzoo.cli.app import quiet_console
 from bnzoo.tuning.watching import Line, Watcher
 
 MOST_ENDED = 8  # trials that have ended and are still shown; lines above the table tell of all

@@ -5,8 +5,17 @@ from typing import Annotated
 
 import typer
 
-from bnzoo.cli.app import command
-from bnzoo.cli.options import OUT_HELP, ConfigPath, Set, command_line, out_folder, read_config
+from bnzoo.cli.app import FAILED, command
+from bnzoo.cli.options import (
+    OUT_HELP,
+    ConfigPath,
+    Set,
+    command_line,
+    out_folder,
+    read_config,
+    resumable,
+)
+from bnzoo.errors import plural
 
 Out = Annotated[
     Path | None,
@@ -24,7 +33,12 @@ def train(
     overrides: Set = None,
     resume: Resume = False,
 ) -> None:
-    """Train the model of a config and keep everything in a run folder."""
+    """Train the model of a config and keep everything in a run folder.
+
+    Its model.keras, which is tested and exported, has the weights of the last epoch; with
+    train.early_stopping those of the best epoch (unless restore_best_weights is false). The "best"
+    of summary.json is the epoch with the highest val_accuracy, for information only.
+    """
     # A study or a sweep is not run here: what --set does to it is no reason to refuse.
     checked = read_config(config, [*(overrides or []), "compare=null", "tune=null"])
     out = out_folder(config, out, resume)
@@ -34,24 +48,17 @@ def train(
 
     check_available(checked.data.name)
     start_tensorflow_quietly()
-    from bnzoo.cli.interruption import Interruption
-    from bnzoo.cli.progress import EpochProgress
+    from bnzoo.cli.progress import EpochProgress, Interruption
     from bnzoo.runs import RunFolder
     from bnzoo.training import train as run
 
-    with EpochProgress() as progress:
-        callbacks = [Interruption(), progress]
-        try:
-            summary = run(checked, out, resume, callbacks, announce=progress.line)
-        except KeyboardInterrupt:
-            if RunFolder(out).config_file.exists():
-                again = command_line("train", config, out, overrides)
-                progress.line(f"Stopped. Continue with: {again} --resume")
-            raise
-    _report(summary, config, out)
+    again = command_line("train", config, out, overrides)
+    with EpochProgress() as progress, resumable(RunFolder(out).config_file, again, progress.line):
+        summary = run(checked, out, resume, [Interruption(), progress], progress.line)
+    _report(summary, out)
 
 
-def _report(summary: dict, config: Path, out: Path) -> None:
+def _report(summary: dict, out: Path) -> None:
     if summary["status"] == "diverged":
         from bnzoo.reporting.formatting import divergence
 
@@ -60,9 +67,9 @@ def _report(summary: dict, config: Path, out: Path) -> None:
             f"Diverged: {divergence(where)} at step {where['step']} "
             f"(epoch {where['epoch']}). Lower train.optimizer.learning_rate. History: {out}"
         )
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
     test = summary["test"]
-    print(f"Completed {summary['epochs']} epochs in {summary['seconds']:.1f} s.")
+    print(f"Completed {plural(summary['epochs'], 'epoch')} in {summary['seconds']:.1f} s.")
     print(f"  test accuracy  {test['accuracy']:.4f}")
     print(f"  test loss      {test['loss']:.4f}")
     print(f"  run folder     {out}")

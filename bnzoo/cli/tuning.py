@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bnzoo.cli.app import command
+from bnzoo.cli.app import FAILED, command
 from bnzoo.cli.options import (
     OUT_HELP,
     ConfigPath,
@@ -15,6 +15,7 @@ from bnzoo.cli.options import (
     config_name,
     out_folder,
     read_config,
+    resumable,
 )
 from bnzoo.errors import InputError
 
@@ -96,8 +97,7 @@ def _run(checked, name: str, out: Path, resume: bool, fresh: bool, chief, again:
     from bnzoo.quiet import start_tensorflow_quietly
 
     start_tensorflow_quietly()
-    from bnzoo.cli.interruption import Interruption
-    from bnzoo.cli.progress import SweepProgress
+    from bnzoo.cli.progress import Interruption, SweepProgress
     from bnzoo.cli.sweep_table import SweepTable
     from bnzoo.runs import SweepFolder
     from bnzoo.tuning.roles import CrewError
@@ -116,15 +116,12 @@ def _run(checked, name: str, out: Path, resume: bool, fresh: bool, chief, again:
             "end_trial": display.end_trial,
         }
     )
-    with display:
+    with display, resumable(SweepFolder(out).config_file, again, display.line):
         try:
             run(checked, out, resume, fresh, announce=display.line, name=name, command=again,
                 **watching)  # fmt: skip
-        except KeyboardInterrupt:
-            _say_how_to_go_on(out, again, display.line)
-            raise
         except CrewError as error:
-            _end_with(error, out, again, display.line)
+            _end_with(error, display.line)
 
 
 def _work(checked, out: Path, role, wait: float) -> None:
@@ -132,8 +129,7 @@ def _work(checked, out: Path, role, wait: float) -> None:
     from bnzoo.quiet import start_tensorflow_quietly
 
     start_tensorflow_quietly()
-    from bnzoo.cli.interruption import Interruption
-    from bnzoo.cli.progress import SweepProgress
+    from bnzoo.cli.progress import Interruption, SweepProgress
     from bnzoo.tuning.sweep import work
 
     with SweepProgress(checked, is_alone=False) as progress:
@@ -168,28 +164,18 @@ def _run_with_workers(
 
     sets = [word for text in overrides or [] for word in ("--set", text)]
     arguments = ["tune", str(config), "--out", str(out), *sets, "--wait", str(wait)]
-    with SweepTable(Watcher(folder, checked)) as table:
+    table = SweepTable(Watcher(folder, checked))
+    with table, resumable(folder.config_file, again, table.line):
         table.line(f"Starting a chief and {workers} workers ...")
         try:
             run_crew(workers, arguments, opening, keep_logs, table.line, table.look, wait)
-        except KeyboardInterrupt:
-            _say_how_to_go_on(out, again, table.line)
-            raise
         except CrewError as error:
-            _end_with(error, out, again, table.line)
+            _end_with(error, table.line)
 
 
-def _end_with(error: Exception, out: Path, again: str, say) -> NoReturn:
-    say(f"bnzoo tune: {error}")
-    _say_how_to_go_on(out, again, say)
-    raise typer.Exit(1)
-
-
-def _say_how_to_go_on(out: Path, again: str, say) -> None:
-    from bnzoo.runs import SweepFolder
-
-    if SweepFolder(out).config_file.exists():
-        say(f"Stopped. Continue with: {again} --resume")
+def _end_with(error: Exception, announce) -> NoReturn:
+    announce(f"bnzoo tune: {error}")
+    raise typer.Exit(FAILED)
 
 
 def _report(out: Path) -> None:

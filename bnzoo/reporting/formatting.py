@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from bnzoo.errors import plural  # noqa: F401 - told here beside the others
+
 MINUS = "\N{MINUS SIGN}"  # a hyphen is lost beside a digit
 NOTHING = "\N{EN DASH}"
 
@@ -142,8 +144,3 @@ def listed(names: Sequence[Any]) -> str:
     """Join words as a sentence does: `a, b and c`."""
     names = [str(name) for name in names]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def plural(count: int, noun: str) -> str:
-    """Write a count with its noun: `1 seed`, `3 seeds`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pydantic_core
+
 from bnzoo.config import Config, differences, dump_config, load_resolved
 from bnzoo.errors import InputError
 from bnzoo.files import make_writable_folder, write_atomically
@@ -74,18 +76,19 @@ class Folder:
                 "with --out."
             )
         self._refuse_other(config)
-        make_writable_folder(self.path)
 
     def _holds_something(self) -> bool:
         return self.config_file.exists()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes from writing here; the system lets go if the process dies.
+        """Keep other processes from writing here; a new folder in which nothing is left goes again.
 
         Raises:
-            InputError: another process holds it.
+            InputError: another process holds it, or it cannot be made or written.
         """
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        make_writable_folder(self.path)
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             if fcntl is not None:
@@ -98,6 +101,9 @@ class Folder:
             ) from None
         finally:
             os.close(descriptor)
+            for folder in made:
+                with contextlib.suppress(OSError):  # something is in it
+                    folder.rmdir()
 
     def is_held(self) -> bool:
         """Tell whether another process is at work in the folder."""
@@ -151,7 +157,7 @@ class Folder:
             InputError: there is none that can be read.
         """
         try:
-            return json.loads(self.summary_file.read_text())
+            return json.loads(self.summary_file.read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
             raise InputError(
                 f"{self.summary_file}: expected the summary of a {self.kind} that ended, got: "
@@ -175,14 +181,5 @@ class Folder:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write `summary.json`; NaN and infinite numbers become null, as JSON has none."""
-        write_atomically(self.summary_file, json.dumps(_finite(summary), indent=2) + "\n")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
+        text = pydantic_core.to_json(summary, indent=2, inf_nan_mode="null").decode()
+        write_atomically(self.summary_file, text + "\n")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bnzoo.config import Config
-from bnzoo.errors import InputError
-from bnzoo.files import read_rows, write_atomically
+from bnzoo.errors import InputError, plural
+from bnzoo.files import RowFile, read_rows, write_atomically
 from bnzoo.runs.folder import Folder
 
 HISTORY_COLUMNS = (
@@ -69,9 +69,52 @@ class RunFolder(Folder):
                 + "\nBring the data back, or start a new run in another folder with --out."
             )
 
+    def resume(self, config: Config) -> None:
+        """Check that the folder holds a run of `config` that can be continued.
+
+        Raises:
+            InputError: there is none, it is another config's, or its checkpoint is gone.
+        """
+        super().resume(config)
+        epochs, (done, _) = len(self.history()), self.last_checkpoint() or (0, None)
+        # A crash leaves one row more than checkpoints, beside the loss of the first batch.
+        is_whole = done <= epochs <= done + 1 and (not epochs or self.checkpoints.exists())
+        if not (is_whole or self.has_ended()):
+            raise InputError(
+                f"{self.path}: expected a history and a checkpoint of the same epoch, got "
+                f"history.csv with {plural(epochs, 'epoch')} and in checkpoint/ "
+                f"{f'epoch {done}' if done else 'none'}. "
+                f"Bring back what is missing, or train anew {self._elsewhere}"
+            )
+
+    @property
+    def _elsewhere(self) -> str:
+        return f"with `bnzoo train {self.config_file} --out {self.path}-again`."
+
+    def usable_model(self) -> Path:
+        """Return the file of the trained model.
+
+        Raises:
+            InputError: there is none; it says how to get one.
+        """
+        if self.model_file.exists():
+            return self.model_file
+        if not self.config_file.exists():
+            raise InputError(
+                f"{self.path}: expected a run folder with config.yaml and model.keras, found "
+                "neither. Make one with `bnzoo train CONFIG --out DIR`."
+            )
+        status = self.status() or "not finished"
+        advice = f"Finish it with `bnzoo train {self.config_file} --out {self.path} --resume`."
+        if status == "diverged":
+            advice = "It has no usable weights; lower train.optimizer.learning_rate."
+        elif status == "completed":
+            advice = f"Bring it back, or train anew {self._elsewhere}"
+        raise InputError(f"{self.path}: the run is {status} and has no model.keras. {advice}")
+
     def has_ended(self) -> bool:
         """Tell whether the run is done, by coming to its end or by diverging."""
-        return self.summary_file.exists() and self.status() in ("completed", "diverged")
+        return self.status() in ("completed", "diverged")
 
     def history(self) -> list[dict[str, float | None]]:
         """Return one mapping per complete epoch; a cell that was not measured is None."""
@@ -114,6 +157,7 @@ class RunFolder(Folder):
         for name in ("data_file", "history_file", "weights_path_file"):
             if getattr(earlier, name).exists():
                 shutil.copyfile(getattr(earlier, name), getattr(self, name))
+        RowFile(self.history_file, HISTORY_COLUMNS, summary["model_epoch"])  # drops later rows
         super().claim(config)
 
     def keep_first_loss(self, loss: float) -> None:
@@ -123,9 +167,8 @@ class RunFolder(Folder):
 
     def first_loss(self) -> float | None:
         """Return the loss of the run's first batch, or None where there is none yet."""
-        return (
-            json.loads(self.first_loss_file.read_text()) if self.first_loss_file.exists() else None
-        )
+        file = self.first_loss_file
+        return json.loads(file.read_text()) if file.exists() else None
 
     def drop_checkpoints(self) -> None:
         """Remove the whole checkpoint folder, once the run has ended."""

@@ -12,8 +12,8 @@ from bnzoo import data, environment
 from bnzoo.config import Config
 from bnzoo.data.preprocessing import Preprocessing, to_model_inputs
 from bnzoo.errors import InputError
-from bnzoo.loading import load_model
 from bnzoo.runs import RunFolder, usable_run
+from bnzoo.saving import load_model
 from bnzoo.serving import parity
 from bnzoo.serving.layout import check_target, exported_models, publish
 from bnzoo.serving.saved_model import write_metadata, write_saved_model, write_warmup_requests

@@ -74,7 +74,6 @@ def compare(
         for seed in config.compare.seeds
         for variant, resolved in variant_configs(config, seed).items()
     ]
-    _open(folder, config, runs, resume)
 
     def record(status: str) -> dict[str, Any]:
         called = name or folder.path.name
@@ -82,6 +81,7 @@ def compare(
         return folder.summary()
 
     with folder.held():
+        _open(folder, config, runs, resume)
         try:
             _announce_time([run for run in runs if not run.folder.has_ended()], len(runs), announce)
             folder.claim(config)

@@ -6,7 +6,10 @@ import keras
 from keras import ops
 
 from bnzoo.layers import BatchNormalization
+from bnzoo.ops.replicas import sum_over_replicas
 from bnzoo.versions import private
+
+ON_JAX = keras.backend.backend() == "jax"
 
 
 class BadBatches(keras.callbacks.Callback):
@@ -15,9 +18,6 @@ class BadBatches(keras.callbacks.Callback):
     Such a batch is empty, fully masked, or has a NaN or an infinite value: its output shows it, but
     the moving statistics of `bnzoo.BatchNormalization` stay as they were. The count of each epoch,
     added up over the layers, stands in the logs and in the history as `bad_batches`.
-
-    The model's attribute `bad_batches` keeps a counter from then on. It is none of its weights, and
-    is not saved.
 
     Attributes:
         total: layers times batches so far.
@@ -38,25 +38,40 @@ class BadBatches(keras.callbacks.Callback):
     def __init__(self):
         super().__init__()
         self.total = 0
-        self._before = 0
+        # Beside the model's variables, or it would be saved with them.
+        self._count = 0 if ON_JAX else _tensorflow_count()
 
     def on_train_begin(self, logs=None):
         """Watch the layers; the training step is traced again to contain the count."""
-        if not hasattr(self.model, "bad_batches"):
-            self.model.bad_batches = _Counter(seed=0, name="bad_batches")
-        flatten = private(self.model, "_flatten_layers", "Nested models are not watched.")
-        for layer in flatten() if flatten else self.model.layers:
+        for layer in all_layers(self.model, "Bad batches of nested models are not counted."):
             if isinstance(layer, BatchNormalization):
-                layer.batch_observer = self.model.bad_batches.observe
+                layer.batch_observer = self._observe
         self.model.make_train_function(force=True)
 
-    def on_epoch_begin(self, epoch, logs=None):
-        """Remember where the count stands."""
-        self._before = self.model.bad_batches.count()
+    def _observe(self, valid):
+        """Take whether a layer's moving statistics may follow a batch, or each channel of it."""
+        bad = ops.any(ops.logical_not(valid))
+        if ON_JAX:
+            import jax
+
+            jax.debug.callback(self._add, bad)
+        else:
+            # A batch that several replicas share counts once: each of them adds its part of 1.
+            anywhere = sum_over_replicas(ops.cast(bad, "float64")) > 0
+            self._count.assign_add(
+                ops.cast(anywhere, "float64") / sum_over_replicas(ops.ones((), "float64"))
+            )
+
+    def _add(self, bad):
+        self._count += int(bad)
 
     def on_epoch_end(self, epoch, logs=None):
         """Add up, and warn once."""
-        count = self.model.bad_batches.count() - self._before
+        if ON_JAX:
+            import jax
+
+            jax.effects_barrier()
+        count = round(float(self._count)) - self.total
         if logs is not None:
             logs["bad_batches"] = count
         if count and not self.total:
@@ -69,31 +84,25 @@ class BadBatches(keras.callbacks.Callback):
         self.total += count
 
 
-class _Counter(keras.random.SeedGenerator):
-    """A number that a training step adds to.
-
-    The state of a seed generator is the one kind that every backend carries through a compiled step
-    and that Keras counts neither among the weights nor among the metrics.
-    """
-
-    def observe(self, valid):
-        """Take whether a layer's moving statistics may follow a batch, or each channel of it."""
-        bad = ops.cast(_seen_once(ops.any(ops.logical_not(valid))), self.state.dtype)
-        self.state.assign(self.state + ops.stack([ops.zeros_like(bad), bad]))
-
-    def count(self) -> int:
-        """Return the batches so far in which a channel had nothing to count."""
-        return int(ops.convert_to_numpy(self.state)[1])
-
-
-def _seen_once(bad):
-    """Let the first of several replicas that share a batch speak for all of them."""
-    if keras.backend.backend() != "tensorflow":
-        return bad
+def _tensorflow_count():
     import tensorflow as tf
 
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return bad
-    anywhere = context.all_reduce("sum", tf.cast(bad, "float32")) > 0
-    return anywhere & tf.equal(context.replica_id_in_sync_group, 0)
+    return tf.Variable(
+        0.0,
+        trainable=False,
+        dtype="float64",
+        # Made under a strategy's scope, it is one number on each replica, and read as their sum.
+        synchronization=tf.VariableSynchronization.ON_READ,
+        aggregation=tf.VariableAggregation.SUM,
+    )
+
+
+def all_layers(model: keras.Model, without: str) -> list[keras.Layer]:
+    """Return the layers of a model, those of nested models too.
+
+    Args:
+        model: the model.
+        without: what is lost where Keras does not tell of nested models any more.
+    """
+    flatten = private(model, "_flatten_layers", without)
+    return list(flatten()) if flatten else model.layers

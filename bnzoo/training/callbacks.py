@@ -1,8 +1,6 @@
-"""What happens at the end of batches and epochs: order, records, checkpoints."""
+"""What is written down at the end of an epoch: weights, history, checkpoints."""
 
-import os
 import time
-from collections.abc import Callable
 
 import keras
 
@@ -10,24 +8,8 @@ from bnzoo.config.train import EarlyStopping, FollowedWeight
 from bnzoo.errors import InputError, nearest
 from bnzoo.files import RowFile
 from bnzoo.runs import RunFolder
-from bnzoo.training.divergence import DivergenceStop
-from bnzoo.training.selection import best_row, should_stop
-
-
-class EpochOrder(keras.callbacks.Callback):
-    """Tell the data which epoch it is: a resumed run sees the batches of an undisturbed one.
-
-    Args:
-        begin_epoch: called with the epoch's number, from 0.
-    """
-
-    def __init__(self, begin_epoch: Callable[[int], None]):
-        super().__init__()
-        self._begin_epoch = begin_epoch
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Set the order of the epoch that begins."""
-        self._begin_epoch(epoch)
+from bnzoo.saving import save_model
+from bnzoo.training.stopping import DivergenceStop, best_row, should_stop
 
 
 class FollowWeights(keras.callbacks.Callback):
@@ -149,10 +131,3 @@ class Record(keras.callbacks.Callback):
         if self._stopping:
             kept.add(best_row(self.rows, self._stopping.monitor)["epoch"])
         self._folder.keep_checkpoints(kept)
-
-
-def save_model(model: keras.Model, path) -> None:
-    """Save a `.keras` file so that a crash leaves the old file or the new one, never half."""
-    temporary = path.with_name(f".{path.name}.partial.keras")
-    model.save(temporary)
-    os.replace(temporary, path)

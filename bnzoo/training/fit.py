@@ -9,14 +9,18 @@ import keras
 
 from bnzoo import data, environment
 from bnzoo.config import Config
-from bnzoo.loading import load_keras_file
+from bnzoo.errors import plural
 from bnzoo.models import build_model
 from bnzoo.runs import HISTORY_COLUMNS, RunFolder
-from bnzoo.training.callbacks import EpochOrder, FollowWeights, Record, save_model
+from bnzoo.saving import load_keras_file, save_model
+from bnzoo.training.bad_batches import all_layers
+from bnzoo.training.callbacks import FollowWeights, Record
 from bnzoo.training.compiling import compile_model
-from bnzoo.training.divergence import DivergenceStop
-from bnzoo.training.selection import best_row, selection_metric, should_stop
 from bnzoo.training.settings import devices, run_settings
+from bnzoo.training.stopping import DivergenceStop, best_row, selection_metric, should_stop
+
+SETTLED = 0.01
+"""Moving statistics have settled when no more than this share of their initial values is left."""
 
 
 def train(
@@ -44,15 +48,18 @@ def train(
         KeyboardInterrupt: again, after an interrupted run has been recorded.
     """
     config, folder = config.single_run(), RunFolder(out)
-    if resume:
-        folder.resume(config)
+    with folder.held():
+        if resume:
+            folder.resume(config)
+        else:
+            folder.start(config)
         if folder.has_ended():
+            if folder.status() == "completed":
+                folder.usable_model()
             announce(f"{folder.path} has already ended: nothing to resume.")
             return folder.summary()
-    else:
-        folder.start(config)
-    with folder.held(), run_settings(config):
-        return _Run(config, folder, callbacks, announce).run()
+        with run_settings(config):
+            return _Run(config, folder, callbacks, announce).run()
 
 
 class _Run:
@@ -61,23 +68,27 @@ class _Run:
     def __init__(self, config, folder, callbacks, announce):
         self.config, self.folder, self.announce = config, folder, announce
         announce(f"Loading {config.data.name} ...")
-        self.splits = data.load(**config.data.model_dump(), seed=config.seed)
-        self.steps_per_epoch = len(self.splits.train)
+        self.splits = splits = data.load(**config.data.model_dump(), seed=config.seed)
+        self.steps_per_epoch = len(splits.train)
         self.epochs_done, self.model = self._model()
         self.divergence = DivergenceStop(self.steps_per_epoch, folder)
         follow = config.train.follow_weights
         followers = [FollowWeights(self.model, follow, folder, self.epochs_done)] if follow else []
+        board = keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False)
         description = self._description()
-        folder.claim(config, describe_splits(self.splits))
+        folder.claim(config, describe_splits(splits))
         self.record = Record(
             folder, HISTORY_COLUMNS, self.epochs_done, self.divergence, config.train.early_stopping
         )
         self.callbacks = [
-            EpochOrder(self.splits.begin_epoch),
+            # A resumed run sees the batches of an undisturbed one.
+            keras.callbacks.LambdaCallback(
+                on_epoch_begin=lambda epoch, _: splits.begin_epoch(epoch)
+            ),
             self.divergence,
-            *followers,
+            *followers,  # before the checkpoint: a row without one is written again
             self.record,
-            *self._tensorboard(),
+            *([board] if config.train.tensorboard else []),
             *callbacks,
         ]
         announce(description)
@@ -92,23 +103,19 @@ class _Run:
         compile_model(model, self.config.train, self.steps_per_epoch)
         return 0, model
 
-    def _tensorboard(self) -> list[keras.callbacks.Callback]:
-        if not self.config.train.tensorboard:
-            return []
-        return [keras.callbacks.TensorBoard(self.folder.tensorboard, write_graph=False)]
-
     def _description(self) -> str:
         found = describe_splits(self.splits)["examples"]
         sizes = ", ".join(f"{count:,} {name}" for name, count in found.items() if count)
-        model = self.config.model
+        model, files = self.config.model, plural(len(self.splits.skipped), "unreadable file")
         reading = f"{self.splits.reading}\n" if self.splits.reading else ""
         return (
-            f"Data: {sizes} examples{_skipped(self.splits)}\n"
+            f"Data: {sizes} examples{f'; {files} skipped' if self.splits.skipped else ''}\n"
             f"{reading}"
             f"Model: {model.name}, batch normalization: {model.placement}, "
             f"{self.model.count_params():,} parameters\n"
-            f"Run: {self.config.train.epochs} epochs of {self.steps_per_epoch:,} steps on "
-            f"{', '.join(devices())}, in {self.folder.path}"
+            f"Run: {plural(self.config.train.epochs, 'epoch')} of "
+            f"{plural(self.steps_per_epoch, 'step')} on {', '.join(devices())}, in "
+            f"{self.folder.path}"
         )
 
     def run(self) -> dict[str, Any]:
@@ -128,6 +135,9 @@ class _Run:
         save_model(self.model, self.folder.model_file)
         summary = self._finish("completed", {key: float(value) for key, value in tested.items()})
         self.folder.drop_checkpoints()
+        moving = summary["moving_statistics"]
+        if moving and moving["initial_share"] > SETTLED:
+            self.announce(_unsettled(**moving))
         return summary
 
     def _fit(self) -> None:
@@ -163,6 +173,7 @@ class _Run:
             "best": {"metric": metric, "row": best_row(rows, metric)},
             "test": tested,
             "model_epoch": self.model_epoch if tested else None,
+            "moving_statistics": self._moving_statistics() if tested else None,
             "seconds": round(sum(row["seconds"] for row in rows), 3),
             "parameters": self.model.count_params(),
             "data": describe_splits(self.splits),
@@ -175,6 +186,32 @@ class _Run:
             summary["steps"] = self.divergence.diverged["step"]
         self.folder.write_summary(summary)
         return self.folder.summary()
+
+    def _moving_statistics(self) -> dict[str, float] | None:
+        """Return how far those of the saved model are from where they began, if it has any."""
+        momenta = [
+            layer.momentum
+            for layer in all_layers(self.model, "Nested models are not looked at.")
+            if isinstance(layer, keras.layers.BatchNormalization)
+            and layer.trainable
+            and layer.momentum is not None
+        ]
+        if not momenta:
+            return None
+        momentum, steps = max(momenta), self.model_epoch * self.steps_per_epoch
+        return {"momentum": momentum, "steps": steps, "initial_share": momentum**steps}
+
+
+def _unsettled(momentum: float, steps: int, initial_share: float) -> str:
+    """Say that moving statistics are still those that they began with, and what helps."""
+    longer = math.ceil(math.log(SETTLED, momentum)) if momentum < 1 else math.inf
+    lower = math.floor(100 * SETTLED ** (1 / steps)) / 100
+    return (
+        f"Note: after {plural(steps, 'step')} with momentum {momentum:g} the moving statistics of "
+        f"batch normalization have not settled: {100 * initial_share:.0f} % of them is what they "
+        "began with, and accuracy outside of training is lower than it could be. Train "
+        f"{longer:,} steps or more, or set model.batch_norm.momentum={lower:g} or lower."
+    )
 
 
 def describe_splits(splits: "data.Splits") -> dict[str, Any]:
@@ -193,11 +230,6 @@ def describe_splits(splits: "data.Splits") -> dict[str, Any]:
         "preprocessing": splits.preprocessing.to_dict(),
         "reading": splits.reading,
     }
-
-
-def _skipped(splits: "data.Splits") -> str:
-    count = len(splits.skipped)
-    return f"; {count} unreadable file{'s' if count > 1 else ''} skipped" if count else ""
 
 
 def _protocol(validation: float | str) -> str:

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 import keras
 
 from bnzoo.config import Config
-from bnzoo.loading import dtype_policy
-from bnzoo.training.lifetime import gradients_let_go
+from bnzoo.ops import forget_functions
+from bnzoo.saving import dtype_policy
 from bnzoo.versions import private
 
 STAYS = "Determinism stays switched on after the run."
+KEPT = "Memory grows with each run of a study or a sweep."
 
 
 @contextmanager
@@ -44,6 +45,33 @@ def _determinism(wanted: bool) -> Iterator[None]:
     finally:
         if not stays:
             disable()
+
+
+@contextmanager
+def gradients_let_go() -> Iterator[None]:
+    """Let go of the graphs of what is trained inside, once it has been trained.
+
+    TensorFlow registers the gradient of each `tf.custom_gradient` in a table of the process from
+    which nothing is ever removed, and each gradient holds the graph of its trace. There is one in
+    every training step, in the sum of the gradients over replicas that Keras' optimizers ask for,
+    and one in every batch normalization. A sweep would keep the graphs of all its runs: 11 MB for
+    each of a small network, and garbage collections that take longer with each.
+
+    What has been traced inside can still be called afterwards, but not be differentiated again.
+    """
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    registry = private("tensorflow.python.framework.ops", "gradient_registry", KEPT)
+    registered = (registry and private(registry, "_registry", KEPT)) or {}
+    before = set(registered)
+    try:
+        yield
+    finally:
+        for name in set(registered) - before:
+            if name.startswith("CustomGradient"):
+                del registered[name]
+        forget_functions()
 
 
 def devices() -> list[str]:

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 from bnzoo import data, environment
 from bnzoo.config import Config
-from bnzoo.files import make_writable_folder
 from bnzoo.runs import SweepFolder
 from bnzoo.runs.sweep_folder import Origin
 from bnzoo.training.fit import describe_splits
@@ -28,7 +27,6 @@ def opened(config: Config, folder: SweepFolder, resume: bool, fresh: bool) -> It
         InputError: the folder holds something else, or another process is at work in it.
     """
     now = functools.cache(lambda: origin(config))
-    make_writable_folder(folder.path)
     with folder.held():
         if resume:
             folder.check_resumed(config, now)

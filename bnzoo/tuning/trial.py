@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from bnzoo.config import Config, Dimension, space_of, values_name
+from bnzoo.errors import plural
 from bnzoo.runs import SweepFolder
 
 COMPLETED, RUNNING = "COMPLETED", "RUNNING"
@@ -40,7 +41,7 @@ class Trial:
     def label(self) -> str:
         """Its values for a line of text: `learning_rate 0.001, placement before`."""
         ends = [f"{path.rpartition('.')[2]} {value}" for path, value in self.values.items()]
-        return ", ".join(ends) + (f", {self.epochs} epochs" if self.epochs else "")
+        return ", ".join(ends) + (f", {plural(self.epochs, 'epoch')}" if self.epochs else "")
 
 
 def _name(values: dict[str, Any], epochs: int | None) -> str:

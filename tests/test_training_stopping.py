@@ -3,7 +3,7 @@
 import pytest
 
 from bnzoo.config.train import EarlyStopping
-from bnzoo.training.selection import best_row, selection_metric, should_stop
+from bnzoo.training.stopping import best_row, selection_metric, should_stop
 
 NAN = float("nan")
 

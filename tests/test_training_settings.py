@@ -10,7 +10,7 @@ from keras import ops
 
 from bnzoo import config
 from bnzoo.training import start_afresh, train
-from bnzoo.training.lifetime import gradients_let_go
+from bnzoo.training.settings import gradients_let_go
 
 TREE = {
     "data": {"name": "digits", "validation": 0.2, "batch_size": 256},

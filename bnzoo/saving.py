@@ -1,4 +1,4 @@
-"""Load what bnzoo saved."""
+"""Save models so that a crash leaves them whole, and load what was saved."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,14 @@ import keras
 import bnzoo.layers
 import bnzoo.models  # noqa: F401
 from bnzoo.errors import InputError
+from bnzoo.files import replaced
 from bnzoo.runs import RunFolder, usable_run
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Save a `.keras` file so that a crash leaves the old file or the new one, never half."""
+    with replaced(path) as temporary:
+        model.save(temporary)
 
 
 def load_model(path: str | Path, compile: bool = True) -> keras.Model:
@@ -31,8 +38,9 @@ def load_model(path: str | Path, compile: bool = True) -> keras.Model:
     path = usable_run(path)
     if not path.is_dir():
         return load_keras_file(path, compile)
-    file = _model_of_run(path)
-    with dtype_policy(RunFolder(path).config().train.precision):
+    folder = RunFolder(path)
+    file = folder.usable_model()
+    with dtype_policy(folder.config().train.precision):
         return load_keras_file(file, compile)
 
 
@@ -69,24 +77,6 @@ def load_keras_file(path: Path, compile: bool = True) -> keras.Model:
             f"{_first_line(error)}. "
             "Save it again with model.save('name.keras')."
         ) from error
-
-
-def _model_of_run(path: Path) -> Path:
-    folder = RunFolder(path)
-    if not folder.config_file.exists():
-        raise InputError(
-            f"{path}: expected a run folder with config.yaml and model.keras, found neither. "
-            "Make one with `bnzoo train CONFIG --out DIR`."
-        )
-    if not folder.model_file.exists():
-        status = folder.status() or "not finished"
-        advice = (
-            "It has no usable weights; lower train.optimizer.learning_rate."
-            if status == "diverged"
-            else f"Finish it with `bnzoo train {folder.config_file} --out {path} --resume`."
-        )
-        raise InputError(f"{path}: the run is {status} and has no model.keras. {advice}")
-    return folder.model_file
 
 
 def _first_line(error: Exception) -> str:
