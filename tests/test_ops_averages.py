@@ -4,15 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnzoo.ops import (
-    Settings,
+from bnzoo.ops import Settings, infer, unbiased_variance
+from bnzoo.ops.moving import (
     cumulative_rate,
     has_statistics,
-    infer,
     moving_average,
     renorm_corrections,
     renorm_moving_variance,
-    unbiased_variance,
 )
 
 

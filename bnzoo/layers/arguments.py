@@ -10,6 +10,7 @@ from bnzoo.ops import statistics_dtype
 
 CLIPPING_KEYS = ("rmax", "rmin", "dmax")
 IMPLEMENTATIONS = ("auto", "reference", "fused", "xla")
+BACKENDS = {"fused": ("tensorflow",), "xla": ("tensorflow", "jax")}
 
 
 def check_axis(axis) -> int:
@@ -87,16 +88,12 @@ def check_implementation(implementation) -> str:
             f"{list(IMPLEMENTATIONS)}. Leave it out, and the layer chooses for each input."
         )
     backend = keras.backend.backend()
-    if implementation == "fused" and backend != "tensorflow":
+    backends = BACKENDS.get(implementation, (backend,))
+    if backend not in backends:
         raise ValueError(
-            f"Received implementation='fused' on the {backend} backend, expected 'auto': "
-            "the fused kernels are TensorFlow's. "
+            f"Received implementation={implementation!r} on the {backend} backend, expected "
+            f"'auto' or 'reference': it needs {' or '.join(backends)}. "
             "Leave it out, or start Python with KERAS_BACKEND=tensorflow."
-        )
-    if implementation == "xla" and backend not in ("tensorflow", "jax"):
-        raise ValueError(
-            f"Received implementation='xla' on the {backend} backend, expected 'auto' or "
-            "'reference': XLA compiles TensorFlow and JAX. Leave it out."
         )
     return implementation
 
@@ -150,13 +147,12 @@ def is_ragged(inputs) -> bool:
 
 def check_ragged(axis: int, mask, virtual_batch_size) -> None:
     """Refuse what has no meaning for rows of many lengths; axis counts from the end."""
-    if axis == -1 and mask is None and virtual_batch_size is None:
-        return
-    raise ValueError(
-        f"Received a ragged input with axis={axis}, mask={mask!r} and virtual_batch_size="
-        f"{virtual_batch_size}, expected the channels last, no mask and no virtual batch size. "
-        "Call `to_tensor()` on the input, and give a mask that leaves the padding out."
-    )
+    if axis != -1 or mask is not None or virtual_batch_size is not None:
+        raise ValueError(
+            f"Received a ragged input with axis={axis}, mask={mask!r} and virtual_batch_size="
+            f"{virtual_batch_size}, expected the channels last, no mask and no virtual batch size. "
+            "Call `to_tensor()` on the input, and give a mask that leaves the padding out."
+        )
 
 
 def dtype_in_call(dtype, layer) -> str:
@@ -206,38 +202,34 @@ def check_mask_shape(mask_shape, input_shape, axis: int) -> int:
         too, so that its mask tells channels apart.
     """
     mask_shape, input_shape = tuple(mask_shape), tuple(input_shape)
-    if len(mask_shape) != len(input_shape) - 1:
+    last = len(input_shape) - 1
+    axis %= len(input_shape)
+    if len(mask_shape) != last:
         raise ValueError(
             "The mask provided should be one dimension less than the inputs. "
             f"Received: mask.shape={mask_shape}, inputs.shape={input_shape}. "
             "Leave out the channel axis, and keep every other dimension, of length 1 if need be."
         )
-    places = {
-        missing: input_shape[:missing] + input_shape[missing + 1 :]
-        for missing in (axis % len(input_shape), len(input_shape) - 1)
+    # Where a size is unknown both may fit: the one with more sizes that are surely equal.
+    fit = {
+        missing: _num_equal(mask_shape, input_shape[:missing] + input_shape[missing + 1 :])
+        for missing in (axis, last)
     }
-    fitting = [missing for missing, expected in places.items() if _fits(mask_shape, expected)]
-    if fitting:
-        # Where a size is unknown both may fit: the one with more sizes that are surely equal.
-        return max(fitting, key=lambda missing: _num_equal(mask_shape, places[missing]))
-    axis = axis % len(input_shape)
-    expected = input_shape[:axis] + input_shape[axis + 1 :]
-    raise ValueError(
-        f"Received a mask of shape {mask_shape} for inputs of shape {input_shape} with "
-        f"axis={axis}, expected {expected}, where each dimension may be 1. "
-        "Give the mask the inputs' shape without the channel axis."
-    )
-
-
-def _fits(mask_shape, positions) -> bool:
-    """Tell whether a shape broadcasts to another, as far as both are known."""
-    sizes = zip(mask_shape, positions, strict=True)
-    return all(size in (None, 1, wanted) or wanted is None for size, wanted in sizes)
+    if max(fit.values()) < 0:
+        expected = input_shape[:axis] + input_shape[axis + 1 :]
+        raise ValueError(
+            f"Received a mask of shape {mask_shape} for inputs of shape {input_shape} with "
+            f"axis={axis}, expected {expected}, where each dimension may be 1. "
+            "Give the mask the inputs' shape without the channel axis."
+        )
+    return max(fit, key=fit.get)
 
 
 def _num_equal(mask_shape, positions) -> int:
-    """Count the sizes that are known and equal."""
-    sizes = zip(mask_shape, positions, strict=True)
+    """Count the sizes that are known and equal; -1 where a mask does not broadcast to positions."""
+    sizes = list(zip(mask_shape, positions, strict=True))
+    if any(size not in (None, 1, wanted) and wanted is not None for size, wanted in sizes):
+        return -1
     return sum(size is not None and size == wanted for size, wanted in sizes)
 
 

@@ -9,18 +9,16 @@ from bnzoo.ops import (
     Settings,
     batch_norm,
     choose_kernel,
-    cumulative_rate,
     describe,
-    has_statistics,
     infer,
-    moving_average,
-    renorm_corrections,
-    renorm_moving_variance,
-    renorm_stddev,
+    moving,
     scale_and_shift,
     statistics_dtype,
 )
 from bnzoo.versions import KerasBatchNormalization
+
+# The arguments that Keras' layer lacks, and their defaults.
+EXTRAS = {"implementation": "auto", "virtual_batch_size": None, "unbiased_moving_variance": False}
 
 
 @keras.saving.register_keras_serializable(package="bnzoo")
@@ -285,8 +283,7 @@ class BatchNormalization(KerasBatchNormalization):
             inputs = ops.cast(inputs, statistics_dtype(inputs.dtype))
         gamma, beta = self.gamma if self.scale else None, self.beta if self.center else None
         if not (training and self.trainable):
-            moving = self.moving_mean, self.moving_variance
-            outputs = infer(inputs, *moving, gamma, beta, settings)
+            outputs = infer(inputs, self.moving_mean, self.moving_variance, gamma, beta, settings)
         elif self.renorm:
             outputs = self._renormalize(inputs, gamma, beta, mask, settings)
         else:
@@ -335,7 +332,7 @@ class BatchNormalization(KerasBatchNormalization):
         # In the statistics' dtype: rounding waits until the corrections have been applied.
         inputs, settings = ops.cast(inputs, dtype), settings._replace(dtype=dtype)
         normalized, mean, variance, count = batch_norm(inputs, None, None, mask, settings)
-        scale, shift = renorm_corrections(
+        scale, shift = moving.renorm_corrections(
             mean,
             variance,
             ops.cast(self.renorm_mean, dtype),
@@ -353,19 +350,22 @@ class BatchNormalization(KerasBatchNormalization):
 
     def _move(self, mean, variance, count):
         """Let the moving statistics follow a batch."""
-        valid = has_statistics(variance, count)
+        valid = moving.has_statistics(variance, count)
         rate = self._update_rate(valid)
         _assign_average(self.moving_mean, mean, valid, rate)
         _assign_average(self.moving_variance, variance, valid, rate)
 
     def _move_renorm(self, mean, variance, count):
-        valid, stddev = has_statistics(variance, count), renorm_stddev(variance, self.epsilon)
+        valid, stddev = (
+            moving.has_statistics(variance, count),
+            moving.renorm_stddev(variance, self.epsilon),
+        )
         _assign_average(self.renorm_mean, mean, valid, 1.0 - self.renorm_momentum)
         _assign_average(self.renorm_stddev, stddev, valid, 1.0 - self.renorm_momentum)
         rate = self._update_rate(valid)
         _assign_average(self.moving_mean, mean, valid, rate)
         moved = _assign_average(self.moving_stddev, stddev, valid, rate)
-        derived = renorm_moving_variance(moved, epsilon=self.epsilon)
+        derived = moving.renorm_moving_variance(moved, epsilon=self.epsilon)
         _assign_average(self.moving_variance, derived, valid, 1.0)
 
     def _update_rate(self, valid):
@@ -374,20 +374,15 @@ class BatchNormalization(KerasBatchNormalization):
             self.batch_observer(valid)
         if self.momentum is not None:
             return 1.0 - self.momentum
-        rate, num_batches = cumulative_rate(valid, ops.convert_to_tensor(self.num_batches))
+        rate, num_batches = moving.cumulative_rate(valid, ops.convert_to_tensor(self.num_batches))
         self.num_batches.assign(num_batches)
         return rate
 
     def get_config(self):
         """Return the arguments of the constructor; those that Keras' lacks only where in use."""
-        config = super().get_config()
-        if self.implementation != "auto":
-            config["implementation"] = self.implementation
-        if self.virtual_batch_size is not None:
-            config["virtual_batch_size"] = self.virtual_batch_size
-        if self.unbiased_moving_variance:
-            config["unbiased_moving_variance"] = self.unbiased_moving_variance
-        return config
+        own = {name: getattr(self, name) for name in EXTRAS}
+        used = {name: value for name, value in own.items() if value != EXTRAS[name]}
+        return super().get_config() | used
 
 
 def _assign_average(weight, value, valid, update_rate):
@@ -400,6 +395,8 @@ def _assign_average(weight, value, valid, update_rate):
     # A Python number stays one: made a tensor, it would be rounded to float32.
     if not isinstance(update_rate, float):
         update_rate = ops.cast(update_rate, dtype)
-    moved = moving_average(average, ops.where(valid, ops.cast(value, dtype), average), update_rate)
+    moved = moving.moving_average(
+        average, ops.where(valid, ops.cast(value, dtype), average), update_rate
+    )
     weight.assign(moved)
     return moved

@@ -12,16 +12,9 @@ moving.py      how moving statistics move, and batch renormalization: the formul
                variables are assigned in bnzoo/layers/batch_normalization.py
 """
 
+from bnzoo.ops import moving
 from bnzoo.ops.kernels import Choice, Settings, choose_kernel, describe, forget_functions
 from bnzoo.ops.layouts import along_channels
-from bnzoo.ops.moving import (
-    cumulative_rate,
-    has_statistics,
-    moving_average,
-    renorm_corrections,
-    renorm_moving_variance,
-    renorm_stddev,
-)
 from bnzoo.ops.normalize import batch_norm, infer, scale_and_shift
 from bnzoo.ops.statistics import merge_moments, moments, statistics_dtype, unbiased_variance
 
@@ -31,17 +24,12 @@ __all__ = [
     "along_channels",
     "batch_norm",
     "choose_kernel",
-    "cumulative_rate",
     "describe",
     "forget_functions",
-    "has_statistics",
     "infer",
     "merge_moments",
     "moments",
-    "moving_average",
-    "renorm_corrections",
-    "renorm_moving_variance",
-    "renorm_stddev",
+    "moving",
     "scale_and_shift",
     "statistics_dtype",
     "unbiased_variance",

@@ -252,10 +252,8 @@ def _num_parts(call):
     if call.elements < CUT_FROM:
         return 1
     sums = 2 * CUT_SUMS if call.elements >= CUT_MORE_FROM else min(call.elements // 8, CUT_SUMS)
-    positions, parts = (
-        call.elements // call.channels,
-        max(min(sums // call.channels, MOST_PARTS), 1),
-    )
+    positions = call.elements // call.channels
+    parts = max(min(sums // call.channels, MOST_PARTS), 1)
     while positions % parts:
         parts -= 1
     return parts

@@ -43,10 +43,10 @@ class Affine:
     @classmethod
     def of(cls, layer: keras.layers.Layer) -> "Affine":
         """Return what a batch normalization layer computes in inference."""
-        mean, variance = _float64(layer.moving_mean), _float64(layer.moving_variance)
+        mean, variance = to_float64(layer.moving_mean), to_float64(layer.moving_variance)
         spread = np.sqrt(variance + layer.epsilon)
-        gamma = _float64(layer.gamma) if layer.scale else np.ones_like(mean)
-        beta = _float64(layer.beta) if layer.center else np.zeros_like(mean)
+        gamma = to_float64(layer.gamma) if layer.scale else np.ones_like(mean)
+        beta = to_float64(layer.beta) if layer.center else np.zeros_like(mean)
         is_far = bool(np.any(np.abs(mean) > FAR * spread))
         return cls(mean, gamma / spread, beta, layer.axis, is_far)
 
@@ -87,5 +87,6 @@ class Affine:
         }
 
 
-def _float64(weight) -> np.ndarray:
+def to_float64(weight) -> np.ndarray:
+    """Return a weight's values; merging rounds none of them before the end."""
     return keras.ops.convert_to_numpy(weight).astype("float64")

@@ -7,9 +7,9 @@ import keras
 from bnzoo.errors import InputError
 from bnzoo.layers import MultiplyAdd
 from bnzoo.surgery.affine import Affine, is_batch_norm
+from bnzoo.surgery.commuting import does_nothing, move_across
 from bnzoo.surgery.graph import Graph
 from bnzoo.surgery.linear import LinearWeights, channel_axis, is_linear
-from bnzoo.surgery.passing import does_nothing, move_across
 
 
 def fold_batch_norm(model: keras.Model) -> keras.Model:
@@ -92,6 +92,10 @@ def _is_graph(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, keras.Model) and bool(getattr(layer, "inputs", None))
 
 
+class _Skipped(keras.layers.Identity):
+    """Stands for a layer that is left out: never called, it is not in the new model."""
+
+
 class _Plan:
     """What becomes of each layer: decided first, then carried out while Keras copies the graph."""
 
@@ -101,7 +105,6 @@ class _Plan:
         self._left: dict[int, Affine] = {}
         self._dropped: set[int] = set()
         self._copies: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
-        self._passed_on: set[int] = set()  # ids of copies that are not called
         layers = self._graph.layers()
         for layer in layers:
             if does_nothing(layer) and self._keeps_dtype(layer):
@@ -194,10 +197,7 @@ class _Plan:
         if _is_graph(layer):
             return fold_batch_norm(layer)
         if id(layer) in self._dropped:
-            placeholder = keras.layers.Identity(name=layer.name)
-            self._passed_on.add(id(placeholder))
-            self._copies.append((layer, placeholder))  # keeps it alive, and its id its own
-            return placeholder
+            return _Skipped(name=layer.name)
         if id(layer) in self._left:
             parts = self._left[id(layer)].parts()
             uses = {name: part is not None for name, part in parts.items()}
@@ -211,16 +211,14 @@ class _Plan:
 
     def call(self, layer: keras.layers.Layer, *args, **kwargs):
         """Call a layer of the new model as its original was called."""
-        if id(layer) in self._passed_on or isinstance(layer, MultiplyAdd):
-            inputs = args[0] if args else kwargs["inputs"]
-            return inputs if id(layer) in self._passed_on else layer(inputs)
-        return layer(*args, **kwargs)
+        if not isinstance(layer, _Skipped | MultiplyAdd):
+            return layer(*args, **kwargs)
+        inputs = args[0] if args else kwargs["inputs"]
+        return inputs if isinstance(layer, _Skipped) else layer(inputs)
 
     def assign_weights(self) -> None:
         """Fill the layers of the new model."""
         for layer, new in self._copies:
-            if id(new) in self._passed_on:
-                continue
             if id(layer) in self._left:
                 parts = self._left[id(layer)].parts()
                 new.set_weights([part for part in parts.values() if part is not None])

@@ -41,11 +41,8 @@ class Graph:
 
     def is_called_once(self, layer: keras.layers.Layer) -> bool:
         """Tell whether a layer is used at one place only, with one tensor in and one out."""
-        return len(self._calls.get(id(layer), [])) == 1 and self._is_one_to_one(layer)
-
-    def _is_one_to_one(self, layer: keras.layers.Layer) -> bool:
-        (node,) = self._calls[id(layer)]
-        return len(node.outputs) == 1 and len(node.arguments.args) == 1
+        nodes = self._calls.get(id(layer), [])
+        return [(len(node.outputs), len(node.arguments.args)) for node in nodes] == [(1, 1)]
 
     def call(self, layer: keras.layers.Layer) -> tuple[keras.KerasTensor, keras.KerasTensor]:
         """Return input and output of a layer that `is_called_once`."""

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from bnzoo.surgery.affine import Affine
+from bnzoo.surgery.affine import Affine, to_float64
 from bnzoo.surgery.kernels import DepthwiseKernel, Kernel, SeparableKernel, TransposedKernel
 
 _layers = keras.layers
@@ -46,13 +46,12 @@ class LinearWeights:
 
     def __init__(self, layer: keras.layers.Layer):
         arrangement = ARRANGEMENTS[type(layer)]
-        names = ["depthwise_kernel", "pointwise_kernel"]
-        if arrangement is not SeparableKernel:
-            names = ["kernel"]
-        arrays = {name: _float64(getattr(layer, name)) for name in names}
+        is_separable = arrangement is SeparableKernel
+        names = ("depthwise_kernel", "pointwise_kernel") if is_separable else ("kernel",)
+        arrays = {name: to_float64(getattr(layer, name)) for name in names}
         self._layer = layer
         self._kernel = arrangement(arrays, groups=getattr(layer, "groups", 1))
-        self._bias = _float64(layer.bias) if layer.use_bias else None
+        self._bias = to_float64(layer.bias) if layer.use_bias else None
 
     def take_outputs(self, affine: Affine) -> bool:
         """Merge an affine function of this layer's outputs; only with no activation between.
@@ -104,8 +103,8 @@ class LinearWeights:
             self._kernel.arrays = before
             return False
         if change_bias is not None:
-            bias = np.zeros(self._outputs()) if self._bias is None else self._bias
-            self._bias = change_bias(bias)
+            # What is added has one value per output; zero broadcasts to it.
+            self._bias = change_bias(np.zeros(()) if self._bias is None else self._bias)
         return True
 
     def _fits(self) -> bool:
@@ -114,12 +113,6 @@ class LinearWeights:
             return True
         largest = float(np.finfo("float16").max)
         return all(np.abs(array).max() <= largest for array in self._kernel.arrays.values())
-
-    def _outputs(self) -> int:
-        layer = self._layer
-        if isinstance(self._kernel, DepthwiseKernel):
-            return int(np.prod(layer.kernel.shape[-2:]))
-        return layer.units if isinstance(layer, keras.layers.Dense) else layer.filters
 
     def config(self) -> dict:
         """Return the configuration of the layer that has these weights."""
@@ -131,7 +124,3 @@ class LinearWeights:
             getattr(layer, name).assign(array)
         if self._bias is not None:
             layer.bias.assign(self._bias)
-
-
-def _float64(weight) -> np.ndarray:
-    return keras.ops.convert_to_numpy(weight).astype("float64")
