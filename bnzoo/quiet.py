@@ -14,7 +14,7 @@ def start_tensorflow_quietly() -> None:
     """Import TensorFlow and find its devices without the messages of its C++ side.
 
     TensorFlow 2.21 logs them before it reads `TF_CPP_MIN_LOG_LEVEL`, so that the variable alone no
-    longer silences them. Where the user has set it, all is left as TensorFlow does it.
+    longer silences them. With a level of 0 the user asks for all of them.
 
     Raises:
         InputError: `KERAS_BACKEND` names a backend that bnzoo does not work on.
@@ -25,7 +25,7 @@ def start_tensorflow_quietly() -> None:
             f"KERAS_BACKEND: expected tensorflow or jax, got {backend!r}. Set it to one of them, "
             "or unset it for tensorflow."
         )
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
         import tensorflow  # noqa: F401
     else:
         _import_silenced()
@@ -37,7 +37,7 @@ def _import_silenced() -> None:
     logging.getLogger("tensorflow").addFilter(
         lambda record: "triggered tf.function retracing" not in record.getMessage()
     )
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _silent_stderr():
         import tensorflow as tf
 

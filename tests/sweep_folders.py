@@ -5,7 +5,8 @@ import math
 
 from bnzoo.files import RowFile
 from bnzoo.runs import HISTORY_COLUMNS
-from bnzoo.studies.statistics import describe, paired_difference
+from bnzoo.studies.statistics import describe, paired_difference, sentence
+from bnzoo.tuning.verdict import sweep_verdict
 
 RATE, PLACEMENT = "train.optimizer.learning_rate", "model.placement"
 RATES = (0.0001, 0.0004642, 0.002154, 0.01, 0.04642, 0.2154, 1.0)
@@ -24,7 +25,7 @@ def make_sweep(folder, rates=RATES, placements=BEST_AT, seeds=(0, 1), metric="va
     found = [entry["best"] for entry in entries.values() if entry["best"]]
     choose = max if direction == "max" else min
     best = choose(found, key=lambda one: one["score"], default=None)
-    return {
+    summary = {
         "kind": "sweep",
         "status": "completed",
         "name": "tune_three_conv",
@@ -42,17 +43,19 @@ def make_sweep(folder, rates=RATES, placements=BEST_AT, seeds=(0, 1), metric="va
         "device": ["cpu:0"],
         "trials": trials,
         "placements": entries,
-        "comparisons": _comparisons(entries),
-        "best": best and {**best, "words": "learning rate 0.2154, placement before: 98 %"},
-        "verdict": "Best is learning rate 0.2154, placement before: 98 %.",
+        "comparisons": _comparisons(entries, metric, direction),
+        "best": best,
+        "chosen_by": "the highest score",
+        "stable": "no trial with the rate diverged, and more",
     }
+    return {**summary, "verdict": sweep_verdict(summary)}
 
 
 def _make_trial(folder, number, rate, placement, seeds, metric):
     has_diverged = rate >= DIVERGES_FROM.get(placement, 9)
     runs = [_make_run(folder, number, rate, placement, s, metric, has_diverged) for s in seeds]
     return {
-        "trial": number,
+        "trial": f"learning_rate {rate:g}, placement {placement}",
         "values": {RATE: rate, PLACEMENT: placement},
         "epochs": None,
         "placement": placement,
@@ -96,6 +99,7 @@ def _placement(trials, name, direction):
         "trials": len(mine),
         "diverged": len(mine) - len(completed),
         "best": best and _best(best),
+        "rates_tried": len(mine),
         "largest_stable_rate": best["values"][RATE] if best else None,
     }
 
@@ -113,14 +117,17 @@ def _best(trial):
     }
 
 
-def _comparisons(entries):
-    found = {
-        name: entry["best"]["scores"]["values"] for name, entry in entries.items() if entry["best"]
+def _comparisons(entries, metric, direction):
+    found = [entry["best"] for entry in entries.values() if entry["best"]]
+    found.sort(key=lambda one: one["score"], reverse=direction == "max")
+    return [_comparison(*pair, metric) for pair in itertools.combinations(found, 2)]
+
+
+def _comparison(better, other, metric):
+    values = [one["scores"]["values"] for one in (better, other)]
+    difference = paired_difference(*values)
+    return {
+        "placements": [better["placement"], other["placement"]],
+        "difference": difference.summary(),
+        "text": sentence(difference, metric),
     }
-    return [
-        {
-            "placements": [later, first],
-            "difference": paired_difference(found[later], found[first]).summary(),
-        }
-        for first, later in itertools.combinations(found, 2)
-    ]

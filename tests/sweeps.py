@@ -1,11 +1,9 @@
 """Small sweeps that tests run: their configs, and what two of them have in common."""
 
 import csv
-import functools
 
 from bnzoo import config
-from bnzoo.tuning.results import write_results
-from bnzoo.tuning.sweep import tune
+from bnzoo.tuning.sweep import Hooks, tune
 
 RATE, PLACEMENT = "train.optimizer.learning_rate", "model.placement"
 TREE = {
@@ -37,8 +35,8 @@ def make_config(train=(), data=(), model=(), **tune):
 
 def sweep(checked, out, **arguments):
     """Run a sweep without the report, which takes longer than these runs."""
-    without = functools.partial(write_results, write_report=lambda path, summary: None)
-    return tune(checked, out, write_results=without, **arguments)
+    hooks = {key: arguments.pop(key) for key in ("begin_run", "end_trial") if key in arguments}
+    return tune(checked, out, hooks=Hooks(**hooks), report=False, **arguments)
 
 
 def rows(folder):

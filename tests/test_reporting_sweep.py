@@ -8,9 +8,11 @@ from pages import Page
 from sweep_folders import RATE, RATES, make_sweep
 
 from bnzoo.reporting import formatting
+from bnzoo.reporting.page import drawn
+from bnzoo.reporting.sweep_figures import draw_scores
 from bnzoo.reporting.sweep_grid import read_grid
 from bnzoo.reporting.sweep_report import write_sweep_report
-from bnzoo.tuning.verdict import best_words, sweep_verdict
+from bnzoo.tuning.verdict import sweep_verdict
 
 
 def write(folder, **changes):
@@ -30,13 +32,12 @@ def written(tmp_path_factory):
 def test_the_heat_map_has_a_cell_for_each_rate_and_placement(written):
     _, summary, text, _ = written
     grid = read_grid(summary)
-    assert [row.label for row in grid.rows] == [
-        "0.0001", "0.000464", "0.00215", "0.01", "0.0464", "0.215", "1",
-    ]  # fmt: skip
+    assert grid.rows == list(RATES)
     assert grid.placements == ["none", "before", "after"]
     assert len(grid.cells) == 21
     best = grid.cells[5, "before"]
     assert f"{100 * best.mean:.1f} %" in text
+    assert ">0.0004642<" in text  # as its trials are named
     assert text.count(">diverged<") == 4  # three cells, and the legend of the curves
 
 
@@ -56,15 +57,65 @@ def test_a_cell_of_several_trials_shows_the_best_of_them(tmp_path):
     assert read_grid(summary).cells[0, "none"].mean == pytest.approx(0.999)
 
 
-def test_many_rates_are_gathered_into_intervals(tmp_path):
+def searched_at_random(summary, low=1e-4, high=1.0, scale="log"):
+    """Make a sweep one whose rates were drawn from a range."""
+    span = {"min": low, "max": high, "steps": None, "scale": scale}
+    summary["algorithm"] = "random"
+    summary["config"]["tune"] = {"space": {RATE: span}}
+    return summary
+
+
+def axes_of(grid):
+    return drawn(draw_scores, grid, "Validation accuracy over learning rate", True).axes[0]
+
+
+def ticks(axes):
+    """Return the labels of the rate axis that can be seen."""
+    low, high = axes.get_xlim()
+    places = axes.get_xticks()
+    formatter = axes.xaxis.get_major_formatter()
+    return [formatter(place) for place in places if low <= place <= high]
+
+
+def test_a_random_search_is_drawn_as_points_and_not_as_a_map(tmp_path):
+    rates = tuple(1e-2 * 1.1**number for number in range(10))
+    summary = searched_at_random(make_sweep(tmp_path, rates=rates))
+    write_sweep_report(tmp_path, summary)
+    grid = read_grid(summary)
+    assert not grid.is_table
+    assert not (tmp_path / "figures" / "heat_map.png").exists()
+    assert (tmp_path / "figures" / "rate.png").exists()
+    assert "Point: a trial" in Page((tmp_path / "report.html").read_text()).text
+    points = [line for line in axes_of(grid).lines if len(line.get_xdata()) == 10]
+    assert [line.get_linestyle() for line in points] == ["None"] * 3
+
+
+def test_the_rate_axis_has_the_scale_of_the_search_and_at_least_two_ticks(tmp_path):
+    for number, (low, high) in enumerate([(1e-4, 1.0), (0.02, 0.08), (0.06, 0.09), (0.3, 3.0)]):
+        rates = tuple(low * (high / low) ** (n / 7) for n in range(8))
+        folder = tmp_path / str(number)
+        summary = searched_at_random(make_sweep(folder, rates=rates), low, high)
+        axes = axes_of(read_grid(summary))
+        assert axes.get_xscale() == "log"
+        assert len(ticks(axes)) > 1, (low, high)
+    searched_at_random(summary, scale="linear")
+    assert axes_of(read_grid(summary)).get_xscale() == "linear"
+
+
+def test_crosses_of_diverged_trials_stand_below_all_scores(written):
+    axes = axes_of(read_grid(written[1]))
+    low, high = axes.get_ylim()
+    crosses = [line for line in axes.lines if line.get_marker() == "x"]
+    scores = [y for line in axes.lines if line not in crosses for y in line.get_ydata()]
+    assert len(crosses) == 3
+    assert max(line.get_ydata()[0] for line in crosses) < (min(scores) - low) / (high - low)
+
+
+def test_more_listed_rates_than_a_table_can_show_are_points(tmp_path):
     rates = tuple(1e-4 * 1.1**number for number in range(60))
     summary, _, page = write(tmp_path, rates=rates, placements={"before": 0.1}, seeds=(0,))
-    grid = read_grid(summary)
-    assert grid.is_gathered
-    assert len(grid.rows) == 12
-    assert sum(cell.mean is not None for cell in grid.cells.values()) == 12
-    assert "gathered into intervals" in page.text
-    assert "there is no band" in page.text
+    assert not read_grid(summary).is_table
+    assert "Point: a trial, one seed." in page.text
 
 
 def test_words_and_lists_are_searched_as_rows_in_their_order(tmp_path):
@@ -74,7 +125,7 @@ def test_words_and_lists_are_searched_as_rows_in_their_order(tmp_path):
         trial["values"] = {"model.activation": names[trial["values"].pop(RATE)]}
     write_sweep_report(tmp_path, summary)
     grid = read_grid(summary)
-    assert [row.label for row in grid.rows] == list(names.values())
+    assert grid.rows == list(names.values())
     assert not grid.is_number
     assert "mish" in (tmp_path / "report.html").read_text()
 
@@ -99,16 +150,19 @@ def test_the_report_names_what_was_best_stable_and_diverged(written):
         in (page.text)
     )
     assert "2 of 7" in page.text  # of the trials without batch normalization
-    assert "no trial with it diverged, whatever else was searched" in page.text
-    assert "within 5 points of the best accuracy of its placement." in page.text
+    assert f"The best trial is chosen by {summary['chosen_by']}." in page.text
+    assert f"A rate is stable where {summary['stable']}." in page.text
+    assert "such differences are optimistic" in page.text
+    assert "0.2154 (of 7 tried)" in page.text
     assert summary["command"] in page.text
 
 
-def test_the_report_of_hyperband_says_after_how_many_epochs_a_rate_counts(tmp_path):
-    summary = make_sweep(tmp_path) | {"algorithm": "hyperband"}
-    write_sweep_report(tmp_path, summary)
-    text = Page((tmp_path / "report.html").read_text()).text
-    assert "of its placement, after the most epochs that the placement was given." in text
+def test_a_trial_has_one_name_in_the_table_and_the_verdict(written):
+    _, summary, text, _ = written
+    name = "learning_rate 0.2154, placement before"
+    assert summary["verdict"].startswith(f"Best is {name}: validation accuracy 96.")
+    assert f'<th scope="row">{name}</th>' in text
+    assert f'<td class="name">{name}</td>' in text
 
 
 def test_the_page_opens_without_a_network_and_its_figures_are_files(written):
@@ -142,24 +196,24 @@ def test_a_sweep_that_was_stopped_before_any_trial_ended_has_a_page(tmp_path):
     assert "Incomplete." in Page((tmp_path / "report.html").read_text()).text
 
 
-def test_the_verdict_names_the_best_the_others_and_the_stable_rates(tmp_path):
+def test_the_verdict_claims_no_more_than_the_seeds_bear(tmp_path):
+    summary = make_sweep(tmp_path / "a", seeds=(0, 1))
+    text = summary["verdict"]
+    for comparison in summary["comparisons"][:2]:
+        assert f"Against the best of {comparison['placements'][1]}: {comparison['text']}." in text
+    assert "chosen by these same scores: such differences are optimistic." in text
+    assert "Largest stable learning rate, none: 0.04642 (of 7 tried); before: 0.2154 (of 7" in text
+    assert f"Stable: {summary['stable']}." in text
+    assert "settled" not in text.replace("do not settle", "")
+
+    one_seed = make_sweep(tmp_path / "b", seeds=(0,))["verdict"]
+    assert one_seed.count("points with one seed, which settles nothing") == 2
+    assert one_seed.endswith("One seed a trial: none of this is settled.")
+    assert "interval" not in one_seed
+
+
+def test_the_verdict_of_a_sweep_without_a_best_trial_says_why(tmp_path):
     summary = make_sweep(tmp_path)
-    summary["best"]["words"] = best_words(summary["best"], "val_accuracy")
-    text = sweep_verdict(summary)
-    assert text.startswith(
-        "Best is learning rate 0.2154, placement before: validation accuracy 96."
-    )
-    assert "Difference to the best of none (" in text
-    assert ", of after (" in text
-    assert "Largest stable learning rate by placement: none: 0.04642, before: 0.2154, " in text
-    assert sweep_verdict({**summary, "status": "interrupted"}).startswith("Not finished. So far: ")
+    text = sweep_verdict({**summary, "status": "interrupted"})
+    assert text.startswith("Not finished. So far: Best is ")
     assert sweep_verdict({**summary, "best": None}) == "Every trial diverged."
-
-
-def test_a_difference_turned_round_has_its_interval_turned_round():
-    turned = formatting.negated({"mean": 0.02, "interval": [-0.01, 0.05], "n": 2})
-    assert turned == {"mean": -0.02, "interval": [-0.05, 0.01], "n": 2}
-    minus = formatting.MINUS
-    assert formatting.gain(turned, "val_accuracy") == f"{minus}2.00 points [{minus}5.00, 1.00]"
-    none = formatting.negated({"mean": 0.0, "interval": [-1e-9, 0.0], "n": 2})
-    assert formatting.gain(none, "val_accuracy") == "+0.00 points [0.00, 0.00]"

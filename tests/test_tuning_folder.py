@@ -9,13 +9,11 @@ from bnzoo import config, runs
 from bnzoo.config import dump_config
 from bnzoo.errors import InputError
 from bnzoo.files import write_atomically
-from bnzoo.tuning import opening
-from bnzoo.tuning.executor import Executor
-from bnzoo.tuning.opening import opened
+from bnzoo.tuning import sweep as sweep_module
 from bnzoo.tuning.oracles import saved_oracle
 from bnzoo.tuning.search import search
-from bnzoo.tuning.sweep import tune
-from bnzoo.tuning.trial import COMPLETED, Trial, read_trials
+from bnzoo.tuning.sweep import Hooks, TrialRunner, opened, tune
+from bnzoo.tuning.trials import COMPLETED, Trial, read_trials
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +47,7 @@ def test_an_interrupted_sweep_goes_on_without_repeating_a_run(tmp_path, whole):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tune(make_config(), folder.path, begin_run=begin_run)
+        tune(make_config(), folder.path, hooks=Hooks(begin_run=begin_run))
     assert folder.status() == "interrupted"
     assert folder.summary()["verdict"].startswith("Not finished. So far: Best is")
     assert "Incomplete." in folder.report_file.read_text()
@@ -68,7 +66,8 @@ def test_an_interrupted_sweep_goes_on_without_repeating_a_run(tmp_path, whole):
 def test_a_completed_sweep_is_only_summed_up_again(whole):
     begun = []
     before = whole.report_file.read_text()
-    tune(make_config(), whole.path, resume=True, begin_run=lambda *run: begun.append(run))
+    hooks = Hooks(begin_run=lambda *run: begun.append(run))
+    tune(make_config(), whole.path, resume=True, hooks=hooks)
     assert begun == []
     assert whole.report_file.read_text() == before
 
@@ -234,38 +233,38 @@ def test_trials_that_were_under_way_or_failed_are_run_when_the_search_goes_on(be
         return 0.5
 
     search(saved_oracle(checked, begun), checked, run_trial)
-    assert again == ["0001", "0002"]
+    assert again == [1, 2]
     assert {state.status for state in read_trials(begun, checked)} == {COMPLETED}
 
 
 def test_a_run_that_was_killed_at_its_very_beginning_is_begun_again(tmp_path):
     checked = make_config()
     folder = runs.SweepFolder(tmp_path)
-    trial = Trial("0000", {RATE: 0.01, PLACEMENT: "none"})
-    run = folder.run(trial.name, 0)
+    trial = Trial(0, {RATE: 0.01, PLACEMENT: "none"})
+    run = folder.run(trial.folder, 0)
     run.path.mkdir(parents=True)
     run.data_file.write_text("{}")  # written before config.yaml
-    Executor(checked, folder)(trial)
+    TrialRunner(checked, folder)(trial)
     assert run.status() == "completed"
 
 
 def test_a_run_of_another_config_in_the_sweep_is_refused(tmp_path):
     checked = make_config()
     folder = runs.SweepFolder(tmp_path)
-    trial = Trial("0000", {RATE: 0.01, PLACEMENT: "none"})
-    run = folder.run(trial.name, 0)
+    trial = Trial(0, {RATE: 0.01, PLACEMENT: "none"})
+    run = folder.run(trial.folder, 0)
     run.path.mkdir(parents=True)
     other = config.trial_config(make_config(train={"epochs": 7}), trial.values, 0)
     run.config_file.write_text(dump_config(other))
     with pytest.raises(InputError, match=r"train\.epochs: 7 there, 1 here"):
-        Executor(checked, folder)(trial)
+        TrialRunner(checked, folder)(trial)
 
 
 def test_missing_data_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     def load(*arguments, **options):
         raise InputError("no such data")
 
-    monkeypatch.setattr(opening.data, "load", load)
+    monkeypatch.setattr(sweep_module.data, "load", load)
     with pytest.raises(InputError, match="no such data"):
         open_again(runs.SweepFolder(tmp_path / "sweep"))
     assert list(tmp_path.iterdir()) == []

@@ -13,9 +13,8 @@ from bnzoo.config.tune import Objective
 from bnzoo.errors import InputError
 from bnzoo.training import train
 from bnzoo.tuning.oracles import new_oracle, saved_oracle
-from bnzoo.tuning.score import run_score, trial_score
 from bnzoo.tuning.search import search
-from bnzoo.tuning.trial import read_trials
+from bnzoo.tuning.trials import read_trials, run_score, trial_score
 
 SPAN = {RATE: {"min": 1e-4, "max": 1.0, "scale": "log"}, PLACEMENT: ["none", "before"]}
 
@@ -154,8 +153,8 @@ def test_hyperband_gives_the_best_more_epochs_from_where_they_were(tmp_path):
     found = asked(runs.SweepFolder(tmp_path / "sweep"), checked, near)
     later = [trial for trial in found if trial.epochs_before]
     assert {(trial.epochs_before, trial.epochs) for trial in later} == {(1, 3), (3, 9)}
-    names = [trial.name for trial in found]
-    assert all(trial.name_before in names[: names.index(trial.name)] for trial in later)
+    names = [trial.folder for trial in found]
+    assert all(trial.folder_before in names[: names.index(trial.folder)] for trial in later)
 
 
 @pytest.mark.parametrize("direction", ["max", "min"])

@@ -11,7 +11,7 @@ from bnzoo.files import RowFile, write_atomically
 from bnzoo.runs import HISTORY_COLUMNS
 from bnzoo.tuning.results import write_results
 from bnzoo.tuning.summary import summarize
-from bnzoo.tuning.trial import read_trials
+from bnzoo.tuning.trials import read_trials
 
 RATES, MOMENTUM = [0.01, 0.1, 1.0], "train.optimizer.momentum"
 SPACE = {RATE: RATES, MOMENTUM: [0.0, 0.9]}
@@ -32,7 +32,7 @@ def summed_up(folder, checked, trials):
     seeds = checked.tune.seeds_from(checked.seed)
     for state, (_, _, accuracies) in zip(read_trials(sweep, checked), trials, strict=True):
         for seed, accuracy in zip(seeds, accuracies, strict=True):
-            write_run(sweep.run(state.trial.name, seed), accuracy, checked)
+            write_run(sweep.run(state.trial.folder, seed), accuracy, checked)
     return summarize(sweep, checked, "completed", "small", "bnzoo tune small.yaml")
 
 

@@ -8,8 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bnzoo.cli.app import on_stop, quiet_console
 from bnzoo.config import Config, expected_trials
-from bnzoo.tuning.score import score_text
-from bnzoo.tuning.trial import Trial
+from bnzoo.tuning.trials import Trial, score_text
 
 REFRESH_SECONDS = 0.2
 
@@ -108,38 +107,23 @@ class SweepProgress(StudyProgress):
 
     Args:
         config: the sweep's.
-        is_alone: whether this process runs all trials; a worker knows only its own.
-        ended: trials that ended before, of a sweep that is resumed.
         console: where to draw; by default the standard output.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        is_alone: bool = True,
-        ended: int = 0,
-        console: Console | None = None,
-    ):
+    def __init__(self, config: Config, console: Console | None = None):
         super().__init__(console)
-        self._objective, self._is_alone = config.tune.objective, is_alone
-        self._seeds = config.tune.seeds_from(config.seed)
-        self._total = expected_trials(config)
-        self._ended = ended
+        self._objective = config.tune.objective
+        self._seeds, self._total = config.tune.seeds_from(config.seed), expected_trials(config)
 
     def begin_trial(self, trial: Trial, seed: int) -> None:
         """Show which run of which trial begins."""
-        label = f"{trial.label}, seed {seed}"
-        if self._is_alone:
-            place = self._ended * len(self._seeds) + self._seeds.index(seed) + 1
-            self.begin_run(place, self._total * len(self._seeds), label)
-        else:
-            self.line(f"trial {trial.number}: {label}")
+        position = trial.number * len(self._seeds) + self._seeds.index(seed) + 1
+        self.begin_run(position, self._total * len(self._seeds), f"{trial.name}, seed {seed}")
 
     def end_trial(self, trial: Trial, score: float) -> None:
         """Print what a trial reached."""
-        self._ended += 1
-        of = f"{self._ended}/{self._total}" if self._is_alone else trial.number
-        self.line(f"trial {of}  {trial.label}  {score_text(score, self._objective)}")
+        place = f"trial {trial.number + 1}/{self._total}"
+        self.line(f"{place}  {trial.name}  {score_text(score, self._objective)}")
 
 
 class Interruption(keras.callbacks.Callback):

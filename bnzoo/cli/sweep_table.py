@@ -5,7 +5,9 @@ from rich.live import Live
 from rich.table import Table
 
 from bnzoo.cli.app import quiet_console
-from bnzoo.tuning.watching import Line, Watcher
+from bnzoo.config import Config, expected_trials
+from bnzoo.runs import SweepFolder
+from bnzoo.tuning.trials import COMPLETED, TrialState, read_trials
 
 MOST_ENDED = 8  # trials that have ended and are still shown; lines above the table tell of all
 
@@ -16,13 +18,15 @@ class SweepTable:
     Use it as a context manager, so that the table goes away however the sweep ends.
 
     Args:
-        watcher: reads how far the trials are.
+        folder: the sweep's, from which it is read how far the trials are.
+        config: the sweep's.
         console: where to draw; by default the standard output.
     """
 
-    def __init__(self, watcher: Watcher, console: Console | None = None):
+    def __init__(self, folder: SweepFolder, config: Config, console: Console | None = None):
         self.console = console or quiet_console()
-        self._watcher = watcher
+        self._folder, self._config, self._total = folder, config, expected_trials(config)
+        self._printed: set[int] = set()
         self._live = Live(console=self.console, transient=True, auto_refresh=False)
 
     def __enter__(self):
@@ -38,21 +42,26 @@ class SweepTable:
         """Print a line above the table."""
         self.console.print(text, markup=False)
 
-    def look(self) -> None:
-        """Tell what has ended since the last time, and draw the table anew."""
-        for text in self._watcher.news():
-            self.line(text)
+    def poll(self) -> None:
+        """Print a line for each trial that has ended since the last time, and draw the table."""
+        states = read_trials(self._folder, self._config)
+        ended = [state for state in states if state.status == COMPLETED]
+        for state in ended:
+            trial = state.trial
+            if trial.number not in self._printed:
+                self._printed.add(trial.number)
+                progress = state.progress(self._folder, self._config)
+                self.line(f"trial {trial.number + 1}/{self._total}  {trial.name}  {progress}")
         if self._live.is_started:
-            self._live.update(self._table(self._watcher.lines()), refresh=True)
+            running = [state for state in states if state.status != COMPLETED]
+            self._live.update(self._table(ended, running), refresh=True)
 
-    def _table(self, lines: list[Line]) -> Table:
-        ended = [line for line in lines if line.has_ended]
-        shown = [line for line in lines if not line.has_ended]
-        table = Table(title=f"{len(ended)} of {self._watcher.total} trials", title_justify="left")
-        for heading in ("trial", "values", "worker", "progress"):
+    def _table(self, ended: list[TrialState], running: list[TrialState]) -> Table:
+        table = Table(title=f"{len(ended)} of {self._total} trials", title_justify="left")
+        for heading in ("trial", "worker", "progress"):
             table.add_column(heading)
-        for line in [*ended[-MOST_ENDED:], *shown]:
-            style = "dim" if line.has_ended else ""
-            cells = (line.trial.number, line.trial.label, line.worker, line.progress)
-            table.add_row(*cells, style=style)
+        for state in [*ended[-MOST_ENDED:], *running]:
+            progress = state.progress(self._folder, self._config)
+            style = "dim" if state.status == COMPLETED else ""
+            table.add_row(state.trial.name, state.worker or "", progress, style=style)
         return table

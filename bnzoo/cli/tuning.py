@@ -1,8 +1,8 @@
 """`tune`: a sweep over keys of a config, alone, as chief, as worker, or with workers of its own."""
 
-import shutil
+import shlex
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ from bnzoo.cli.options import (
     resumable,
 )
 from bnzoo.errors import InputError
+from bnzoo.quiet import start_tensorflow_quietly
 
 Out = Annotated[
     Path | None,
@@ -55,8 +56,7 @@ def tune(
     KERASTUNER_TUNER_ID=chief and the others with names of their own, all with
     KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT of the chief.
     """
-    from bnzoo.tuning.crew import stop_without_starter
-    from bnzoo.tuning.roles import role_of
+    from bnzoo.tuning.workers import WorkerError, role_of
 
     # A study is not run here: what --set does to it is no reason to refuse.
     checked = read_config(config, [*(overrides or []), "compare=null"]).sweep()
@@ -76,115 +76,100 @@ def tune(
         )
 
     from bnzoo.data import check_available
+    from bnzoo.runs import SweepFolder
 
     check_available(checked.data.name)
-    if role:
-        stop_without_starter()
-    again = command_line("tune", config, out, overrides)
-    opening = [flag for flag, is_set in (("--resume", resume), ("--fresh", fresh)) if is_set]
-    if workers > 1:
-        _run_with_workers(checked, config, out, overrides, opening, workers, wait, again)
-    elif role and not role.is_chief:
+    if role and not role.is_chief:
         _work(checked, out, role, wait)
         return
-    else:
-        _run(checked, config_name(config), out, resume, fresh, role, again)
-    _report(out)
-
-
-def _run(checked, name: str, out: Path, resume: bool, fresh: bool, chief, again: str) -> None:
-    """Run a sweep in this process, or be the chief of others."""
-    from bnzoo.quiet import start_tensorflow_quietly
-
-    start_tensorflow_quietly()
-    from bnzoo.cli.progress import Interruption, SweepProgress
-    from bnzoo.cli.sweep_table import SweepTable
-    from bnzoo.runs import SweepFolder
-    from bnzoo.tuning.roles import CrewError
-    from bnzoo.tuning.sweep import tune as run
-    from bnzoo.tuning.watching import Watcher
-
-    watcher = Watcher(SweepFolder(out), checked)
-    ended = sum(line.has_ended for line in watcher.lines()) if resume else 0
-    display = SweepTable(watcher) if chief else SweepProgress(checked, ended=ended)
-    watching = (
-        {"chief": chief, "look": display.look}
-        if chief
-        else {
-            "callbacks": [Interruption(), display],
-            "begin_run": display.begin_trial,
-            "end_trial": display.end_trial,
-        }
-    )
-    with display, resumable(SweepFolder(out).config_file, again, display.line):
+    folder, again = SweepFolder(out), command_line("tune", config, out, overrides)
+    arguments = {"resume": resume, "fresh": fresh, "name": config_name(config), "command": again}
+    with resumable(folder.config_file, again, print):
         try:
-            run(checked, out, resume, fresh, announce=display.line, name=name, command=again,
-                **watching)  # fmt: skip
-        except CrewError as error:
-            _end_with(error, display.line)
+            if workers > 1:
+                words = [*shlex.split(again)[1:], "--wait", str(wait)]
+                _run_with_workers(checked, folder, workers, words, wait, arguments)
+            elif role:
+                _run_as_chief(checked, folder, role, arguments)
+            else:
+                _run_alone(checked, folder, arguments)
+        except WorkerError as error:
+            print(f"bnzoo tune: {error}")
+            raise typer.Exit(FAILED) from None
+    _report(folder)
+
+
+def _run_alone(checked, folder, arguments: dict[str, Any]) -> None:
+    """Run all trials in this process."""
+    start_tensorflow_quietly()
+    from bnzoo.cli.progress import SweepProgress
+    from bnzoo.tuning.sweep import tune as run
+
+    with SweepProgress(checked) as progress:
+        run(checked, folder.path, hooks=_hooks(progress), **arguments)
 
 
 def _work(checked, out: Path, role, wait: float) -> None:
     """Run the trials of a chief that was started elsewhere."""
-    from bnzoo.quiet import start_tensorflow_quietly
+    from bnzoo.tuning.workers import stop_without_starter
 
+    stop_without_starter()
     start_tensorflow_quietly()
-    from bnzoo.cli.progress import Interruption, SweepProgress
+    from bnzoo.cli.progress import SweepProgress
     from bnzoo.tuning.sweep import work
 
-    with SweepProgress(checked, is_alone=False) as progress:
-        work(
-            checked,
-            out,
-            role,
-            wait,
-            callbacks=[Interruption(), progress],
-            announce=progress.line,
-            begin_run=progress.begin_trial,
-            end_trial=progress.end_trial,
-        )
+    with SweepProgress(checked) as progress:
+        work(checked, out, role, wait, _hooks(progress))
     print("The chief has no more trials.")
 
 
-def _run_with_workers(
-    checked, config: Path, out: Path, overrides, opening: list[str], workers: int, wait, again: str
-) -> None:
-    """Start a chief and workers on this machine, and show what they do. Starts no TensorFlow."""
+def _hooks(progress):
+    from bnzoo.cli.progress import Interruption
+    from bnzoo.tuning.sweep import Hooks
+
+    callbacks = [Interruption(), progress]
+    return Hooks(callbacks, progress.line, progress.begin_trial, progress.end_trial)
+
+
+def _run_as_chief(checked, folder, role, arguments: dict[str, Any]) -> None:
+    """Give out trials to workers that were started elsewhere."""
     from bnzoo.cli.sweep_table import SweepTable
-    from bnzoo.runs import SweepFolder
-    from bnzoo.tuning.crew import run_crew
-    from bnzoo.tuning.roles import CrewError
-    from bnzoo.tuning.watching import Watcher
 
-    folder = SweepFolder(out)
+    start_tensorflow_quietly()
+    from bnzoo.tuning.sweep import Hooks
+    from bnzoo.tuning.sweep import tune as run
 
-    def keep_logs(logs: Path) -> None:
-        if folder.config_file.exists():
-            shutil.copytree(logs, folder.logs, dirs_exist_ok=True)
-
-    sets = [word for text in overrides or [] for word in ("--set", text)]
-    arguments = ["tune", str(config), "--out", str(out), *sets, "--wait", str(wait)]
-    table = SweepTable(Watcher(folder, checked))
-    with table, resumable(folder.config_file, again, table.line):
-        table.line(f"Starting a chief and {workers} workers ...")
-        try:
-            run_crew(workers, arguments, opening, keep_logs, table.line, table.look, wait)
-        except CrewError as error:
-            _end_with(error, table.line)
+    with SweepTable(folder, checked) as table:
+        hooks = Hooks(log=table.line)
+        run(checked, folder.path, hooks=hooks, chief=role, poll=table.poll, **arguments)
 
 
-def _end_with(error: Exception, announce) -> NoReturn:
-    announce(f"bnzoo tune: {error}")
-    raise typer.Exit(FAILED)
+def _run_with_workers(
+    checked, folder, count: int, words: list[str], wait: float, arguments: dict[str, Any]
+) -> None:
+    """Start workers on this machine, and be their chief."""
+    from bnzoo.cli.sweep_table import SweepTable
+    from bnzoo.tuning.workers import WorkerPool
+
+    with SweepTable(folder, checked) as table:
+        table.line(f"Starting {count} workers ...")
+        with WorkerPool(count, words, wait, folder.logs, table.line) as workers:
+            start_tensorflow_quietly()
+            from bnzoo.tuning.sweep import tune as run
+
+            def poll() -> None:
+                workers.poll()
+                table.poll()
+
+            run(checked, folder.path, workers=workers, poll=poll, **arguments)
 
 
-def _report(out: Path) -> None:
-    from bnzoo.runs import SweepFolder
-
-    folder = SweepFolder(out)
+def _report(folder) -> None:
     summary = folder.summary()
     print(summary["verdict"])
+    if summary["best"]:
+        print(f"  chosen by      {summary['chosen_by']}")
     print(f"  report         {folder.report_file}")
     if summary["best"]:
         print(f"  best           bnzoo train {folder.best_file}")
-        print(f"  next           bnzoo export {out} --out served/{out.name}")
+        print(f"  next           bnzoo export {folder.path} --out served/{folder.path.name}")

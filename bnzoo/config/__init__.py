@@ -21,6 +21,7 @@ from bnzoo.config.space import (
     expected_trials,
     space_of,
     trial_config,
+    value_texts,
     values_name,
 )
 from bnzoo.config.train import Train
@@ -49,6 +50,7 @@ __all__ = [
     "starter_text",
     "trial_config",
     "validate",
+    "value_texts",
     "values_name",
     "variant_configs",
 ]

@@ -200,15 +200,22 @@ def values_name(values: Values) -> str:
     Returns:
         Such as `learning_rate-0.001_placement-before`; a hash is added where characters had to go.
     """
-    ends = [path.rpartition(".")[2] for path in values]
-    keys = ends if len(set(ends)) == len(ends) else list(values)
-    parts = [f"{key}-{_text(value)}" for key, value in zip(keys, values.values(), strict=True)]
-    plain = "_".join(parts)
+    plain = "_".join(f"{key}-{text}" for key, text in value_texts(values).items())
     name = re.sub(r"[^A-Za-z0-9_.+-]+", "-", plain)[:NAME_LENGTH]
     if name == plain:
         return name
     exact = json.dumps(values, sort_keys=True)
     return f"{name.rstrip('-')}-{hashlib.sha256(exact.encode()).hexdigest()[:8]}"
+
+
+def value_texts(values: Values) -> dict[str, str]:
+    """Return the words for a combination: the last part of each path, and its value as text.
+
+    Where two paths end alike, both are whole.
+    """
+    ends = [path.rpartition(".")[2] for path in values]
+    keys = ends if len(set(ends)) == len(ends) else values
+    return {key: _text(value) for key, value in zip(keys, values.values(), strict=True)}
 
 
 def _text(value: Any) -> str:

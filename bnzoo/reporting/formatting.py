@@ -77,27 +77,16 @@ def score(statistics: dict[str, Any] | None, name: str) -> str:
     return percent_spread(statistics) if name.endswith("accuracy") else spread(statistics)
 
 
-def gain(difference: dict[str, Any], name: str) -> str:
-    """Write a paired difference of a column of the history, with its interval if there is one."""
-    if name.endswith("accuracy"):
-        scale, unit = 100, " points"
-    else:
-        scale, unit = 1, ""
-    text = f"{scale * difference['mean']:+z.2f}{unit}"
-    if difference["interval"]:
-        low, high = (f"{scale * bound:z.2f}" for bound in difference["interval"])
-        text += f" [{low}, {high}]"
-    return text.replace("-", MINUS)
+def stable_rate(placement: dict[str, Any]) -> str:
+    """Write the largest stable learning rate of a placement in a sweep: `0.1 (of 7 tried)`.
 
-
-def negated(difference: dict[str, Any]) -> dict[str, Any]:
-    """Return a paired difference the other way round."""
-    interval = difference["interval"]
-    return {
-        **difference,
-        "mean": -difference["mean"],
-        "interval": interval and [-interval[1], -interval[0]],
-    }
+    Args:
+        placement: its entry of the sweep's summary.
+    """
+    rate, tried = placement["largest_stable_rate"], placement["rates_tried"]
+    if tried < 2:
+        return "too few tried" if tried else NOTHING
+    return f"{'no rate' if rate is None else f'{rate:g}'} (of {tried} tried)"
 
 
 def reached(times: dict[str, Any] | None, total: int) -> str:

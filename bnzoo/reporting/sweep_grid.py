@@ -1,37 +1,28 @@
-"""A sweep's trials as the cells of a table: learning rate down, placement across."""
+"""A sweep's trials as its figures show them: over one searched key, by placement."""
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
 
 from bnzoo.config.tune import PLACEMENT, RATE
 
-MOST_ROWS = 12  # more values are gathered into this many intervals
+MOST_ROWS = 12  # of a table; more values are points on an axis
+LOG_RATIO = 20  # of listed values, from which on an axis of theirs is logarithmic
 
 
 @dataclass(frozen=True)
-class Row:
-    """One value of the key that is drawn over, or an interval of its values.
+class Point:
+    """One trial.
 
     Attributes:
-        label: how it is written.
-        place: where it stands on the axis: the value itself, or its number where it is no number.
-    """
-
-    label: str
-    place: float
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The best trial that falls into a cell.
-
-    Attributes:
+        row: the place of its value of the key among the rows.
+        placement: where batch normalization stands.
         scores: one per seed that did not diverge.
         diverged: how many seeds did.
     """
 
+    row: int
+    placement: str
     scores: tuple[float, ...]
     diverged: int
 
@@ -43,27 +34,36 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """The cells of a sweep.
+    """The trials of a sweep that have ended.
 
     Attributes:
         path: the key that is drawn over: the learning rate, where it is searched.
-        rows: its values, from the smallest or in the config's order.
+        rows: its values, from the smallest or, where they are no numbers, as texts in order.
         placements: in the config's order.
-        cells: by row and placement; none where no trial has ended.
+        points: one per trial.
+        cells: by row and placement, the best trial there.
         is_number: whether the rows have places on a scale.
-        is_gathered: whether each row is an interval.
+        is_log: whether that scale is logarithmic.
+        is_table: whether the rows were given one by one, and most have a trial per placement.
     """
 
     path: str
-    rows: list[Row]
+    rows: list[Any]
     placements: list[str]
-    cells: dict[tuple[int, str], Cell]
+    points: list[Point]
+    cells: dict[tuple[int, str], Point]
     is_number: bool
-    is_gathered: bool
+    is_log: bool
+    is_table: bool
+
+    @property
+    def key(self) -> str:
+        """The key in words: `learning rate`."""
+        return self.path.rpartition(".")[2].replace("_", " ")
 
 
 def read_grid(summary: dict[str, Any]) -> Grid | None:
-    """Return the cells of a sweep; None where nothing but the placement is searched.
+    """Return the trials of a sweep; None where nothing but the placement is searched.
 
     Args:
         summary: the content of the sweep's `summary.json`.
@@ -76,53 +76,36 @@ def read_grid(summary: dict[str, Any]) -> Grid | None:
     trials = [trial for trial in trials if path in trial["values"]]
     values = [trial["values"][path] for trial in trials]
     is_number = all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
-    rows, place = _rows(values, is_number)
-    found: dict[tuple[int, str], dict] = {}
-    for trial in trials:
-        key = place(trial["values"][path]), trial["placement"]
-        found[key] = _better(found.get(key), trial, summary["objective"]["direction"])
+    values = values if is_number else [str(value) for value in values]
+    rows = sorted(set(values)) if is_number else list(dict.fromkeys(values))
+    points, cells = [], {}
+    # The best is the last to be put into its cell.
+    sign = 1 if summary["objective"]["direction"] == "max" else -1
+    for trial, value in sorted(
+        zip(trials, values, strict=True), key=lambda t: sign * t[0]["score"]
+    ):
+        scores = [run["score"] for run in trial["runs"]]
+        measured = tuple(score for score in scores if score is not None)
+        point = Point(rows.index(value), trial["placement"], measured, scores.count(None))
+        points.append(point)
+        cells[point.row, point.placement] = point
+    searched = (summary["config"].get("tune") or {"space": {}})["space"].get(path)
+    is_range = isinstance(searched, dict)
+    is_listed = not is_range or searched["steps"] is not None
+    placements = list(summary["placements"])
     return Grid(
         path=path,
         rows=rows,
-        placements=list(summary["placements"]),
-        cells={key: _cell(trial) for key, trial in found.items()},
+        placements=placements,
+        points=points,
+        cells=cells,
         is_number=is_number,
-        is_gathered=is_number and len(set(values)) > MOST_ROWS,
+        is_log=searched["scale"] == "log" if is_range else is_number and _is_wide(rows),
+        is_table=is_listed
+        and len(rows) <= MOST_ROWS
+        and 2 * len(cells) >= len(rows) * len(placements),
     )
 
 
-def _rows(values: list, is_number: bool):
-    """Return the rows, and the function that says into which of them a value falls."""
-    if not is_number:
-        labels = list(dict.fromkeys(map(str, values)))
-        rows = [Row(label, float(number)) for number, label in enumerate(labels)]
-        return rows, lambda value: labels.index(str(value))
-    distinct = sorted(set(values))
-    if len(distinct) <= MOST_ROWS:
-        return [Row(_label(value), value) for value in distinct], distinct.index
-    low, high = distinct[0], distinct[-1]
-    is_log = low > 0 and high / low >= 20
-    scale, back = (math.log, math.exp) if is_log else (float, float)
-    width = (scale(high) - scale(low)) / MOST_ROWS
-    edges = [back(scale(low) + width * number) for number in range(MOST_ROWS + 1)]
-    rows = [
-        Row(f"{left:.2g} to {right:.2g}", back((scale(left) + scale(right)) / 2))
-        for left, right in itertools.pairwise(edges)
-    ]
-    return rows, lambda value: min(int((scale(value) - scale(low)) / width), MOST_ROWS - 1)
-
-
-def _label(value: float) -> str:
-    return f"{value:g}" if value >= 100 else f"{value:.3g}"
-
-
-def _better(first: dict | None, second: dict, direction: str) -> dict:
-    if first is None:
-        return second
-    choose = max if direction == "max" else min
-    return choose(first, second, key=lambda trial: trial["score"])
-
-
-def _cell(trial: dict) -> Cell:
-    scores = [run["score"] for run in trial["runs"]]
-    return Cell(tuple(score for score in scores if score is not None), scores.count(None))
+def _is_wide(rows: list[float]) -> bool:
+    return rows[0] > 0 and rows[-1] / rows[0] >= LOG_RATIO

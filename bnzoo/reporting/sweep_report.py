@@ -7,10 +7,9 @@ from bnzoo.config import as_yaml
 from bnzoo.files import write_atomically
 from bnzoo.reporting import formatting
 from bnzoo.reporting.curves import curve_pictures
-from bnzoo.reporting.heat_map import draw_heat_map
 from bnzoo.reporting.page import Picture, drawn, metadata, render, save, svg_text
-from bnzoo.reporting.rate_curves import draw_rate_curves
 from bnzoo.reporting.series import VariantRuns, read_runs
+from bnzoo.reporting.sweep_figures import draw_heat_map, draw_scores
 from bnzoo.reporting.sweep_grid import Grid, read_grid
 from bnzoo.runs import SweepFolder
 
@@ -29,12 +28,9 @@ def write_sweep_report(folder: Path, summary: dict[str, Any]) -> None:
     page = render(
         "sweep.html.j2",
         summary=summary,
-        pictures=grid_pictures(sweep.figures, grid, summary) if grid and grid.cells else [],
-        is_gathered=bool(grid and grid.is_gathered),
+        pictures=grid_pictures(sweep.figures, grid, summary) if grid else [],
         curves=curve_pictures(sweep.figures, best, summary) if best else [],
         placements=[_placement_row(summary, name) for name in summary["placements"]],
-        comparisons=[_comparison(summary, one) for one in summary["comparisons"]],
-        paths=list(dict.fromkeys(path for one in summary["trials"] for path in one["values"])),
         trials=[_trial_row(summary, trial) for trial in summary["trials"]],
         metric=formatting.metric(summary["objective"]["name"]),
         metadata=metadata(summary, runs),
@@ -44,35 +40,37 @@ def write_sweep_report(folder: Path, summary: dict[str, Any]) -> None:
 
 
 def grid_pictures(folder: Path, grid: Grid, summary: dict[str, Any]) -> list[Picture]:
-    """Draw the heat map and the scores over the rate, and write both as PNG.
+    """Draw the scores over the searched key, of a table its cells too, and write both as PNG.
 
     Args:
         folder: of the figures; made if missing.
-        grid: the cells of the sweep.
+        grid: the trials of the sweep.
         summary: the content of its `summary.json`.
     """
-    objective, seeds = summary["objective"], len(summary["seeds"])
+    objective, many_seeds = summary["objective"], len(summary["seeds"]) > 1
     is_share = objective["name"].endswith("accuracy")
     metric = formatting.metric(objective["name"]).capitalize()
-    key = grid.path.rpartition(".")[2].replace("_", " ")
-    heat_map = drawn(
-        draw_heat_map,
-        grid,
-        f"{metric} at the best epoch",
-        is_share,
-        objective["direction"] == "max",
-    )
-    curves = drawn(draw_rate_curves, grid, f"{metric} over {key}", is_share)
-    save(heat_map, folder, "heat_map")
-    save(curves, folder, "rate")
-    mean = "Mean over the seeds." if seeds > 1 else "One seed: there is no band."
-    band = " Band: from the lowest to the highest seed." if seeds > 1 else ""
-    return [
-        Picture(svg_text(heat_map, "heat_map"), f"{metric} by {key} and placement.", mean),
-        Picture(
-            svg_text(curves, "rate"), f"{metric} over {key}, a line per placement.", mean + band
-        ),
+    mean = "the mean over its seeds" if many_seeds else "one seed"
+    scores = drawn(draw_scores, grid, f"{metric} over {grid.key}", is_share)
+    save(scores, folder, "rate")
+    if grid.is_table and grid.is_number:
+        caption = f"Line: the best trial at each {grid.key}, {mean}."
+        caption += " Band: from the lowest to the highest seed." if many_seeds else ""
+    else:
+        caption = f"Point: a trial, {mean}."
+        caption += " Bar: from the lowest to the highest seed." if many_seeds else ""
+    caption += " Cross: at least one seed diverged."
+    pictures = [
+        Picture(svg_text(scores, "rate"), f"{metric} over {grid.key}, by placement.", caption)
     ]
+    if grid.is_table:
+        title, is_high = f"{metric} at the best epoch", objective["direction"] == "max"
+        heat_map = drawn(draw_heat_map, grid, title, is_share, is_high)
+        save(heat_map, folder, "heat_map")
+        caption = f"Cell: its best trial, {mean}. Hatched: at least one seed diverged."
+        described = f"{metric} by {grid.key} and placement."
+        pictures.insert(0, Picture(svg_text(heat_map, "heat_map"), described, caption))
+    return pictures
 
 
 def _best_of_placements(folder: Path, summary: dict[str, Any]) -> list[VariantRuns]:
@@ -83,29 +81,20 @@ def _best_of_placements(folder: Path, summary: dict[str, Any]) -> list[VariantRu
 
 def _placement_row(summary: dict[str, Any], name: str) -> dict[str, Any]:
     entry = summary["placements"][name]
-    best, rate = entry["best"], entry["largest_stable_rate"]
+    best = entry["best"]
     return {
         "name": name,
         "score": formatting.score(best and best["scores"], summary["objective"]["name"]),
-        "values": best["values"] if best else {},
+        "trial": best["trial"] if best else formatting.NOTHING,
         "test_accuracy": formatting.percent_spread(best and best["test_accuracy"]),
-        "rate": formatting.NOTHING if rate is None else f"{rate:g}",
+        "rate": formatting.stable_rate(entry),
         "diverged": f"{entry['diverged']} of {entry['trials']}" if entry["diverged"] else "none",
-    }
-
-
-def _comparison(summary: dict[str, Any], one: dict[str, Any]) -> dict[str, str]:
-    left, right = one["placements"]
-    return {
-        "names": f"{left} against {right}",
-        "difference": formatting.gain(one["difference"], summary["objective"]["name"]),
-        "seeds": formatting.plural(one["difference"]["n"], "seed"),
     }
 
 
 def _trial_row(summary: dict[str, Any], trial: dict[str, Any]) -> dict[str, Any]:
     return {
-        **trial,
+        "name": trial["trial"],
         "seeds": [{"seed": run["seed"], "value": _value(summary, run)} for run in trial["runs"]],
         "seconds": f"{sum(run['seconds'] or 0 for run in trial['runs']):.1f}",
     }

@@ -44,60 +44,44 @@ class SweepFolder(Folder):
 
     # --- opening ---------------------------------------------------------------------------------
 
-    def check_new(self, config: Config, origin: Callable[[], Origin]) -> None:
-        """Check that a new sweep can be written here; `claim` then does.
+    def check(
+        self, config: Config, origin: Callable[[], Origin], resume: bool, fresh: bool
+    ) -> None:
+        """Check that a sweep can be begun here, continued or begun afresh.
 
         Args:
             config: of the sweep.
             origin: returns the data and the versions of now; asked where a sweep is here already.
+            resume: continue the sweep that is here; for another number of trials, too.
+            fresh: make room for a new one; `clear` then does.
 
         Raises:
-            InputError: the folder cannot be used, or holds a sweep: then what differs is named.
+            InputError: the folder cannot be used, or holds something else; what differs is named.
         """
         if not self.config_file.exists():
-            self.start(config)
+            (self.resume if resume else self.start)(config)
             return
-        changed = self._changed(config, origin)
-        if changed:
-            raise InputError(
-                f"{self.path}: holds a sweep of another space, data or version. What differs:\n"
-                f"{_lines(changed)}\n"
-                "Add --fresh to start over, or choose another folder with --out."
-            )
-        raise InputError(
-            f"{self.path}: already holds a sweep of this config ({self.status() or 'not finished'})"
-            ". Add --resume to continue it or --fresh to start over, or choose another folder with "
-            "--out."
-        )
-
-    def check_resumed(self, config: Config, origin: Callable[[], Origin]) -> None:
-        """Check that the sweep here can be continued; for more trials than it began with, too.
-
-        Raises:
-            InputError: there is none, or it is of another space, data or version.
-        """
-        if not self.config_file.exists():
-            self.resume(config)  # which says that there is nothing
-        changed = self._changed(config, origin, may_differ=("tune.max_trials",))
-        if changed:
-            raise InputError(
-                f"{self.path}: this sweep cannot be continued, as its results would not compare. "
-                f"What differs:\n{_lines(changed)}\nGo back to "
-                "what it holds, add --fresh to start over, or choose another folder with --out."
-            )
-
-    def check_fresh(self, config: Config) -> None:
-        """Check that the sweep here can make room for a new one; `clear` then removes it.
-
-        Raises:
-            InputError: the folder cannot be used, or holds something else too.
-        """
-        if not self.config_file.exists():
-            self.start(config)
-            return
-        make_writable_folder(self.path)
         self._refuse_other_kind()
-        self._refuse_strangers(known=self._content())
+        if fresh:
+            self._refuse_strangers(known=self._content())
+            return
+        changed = self._changed(config, origin, may_differ="tune.max_trials: ")
+        if changed:
+            raise InputError(
+                f"{self.path}: holds a sweep of another space, data or version, which cannot be "
+                f"continued, as results would not compare. What differs:\n{_lines(changed)}\n"
+                "Go back to what it holds, choose another folder with --out, or add --fresh, "
+                "which removes it and starts over."
+            )
+        if not resume:
+            state = "; ".join(
+                [self.status() or "not finished", *differences(self.config(), config)]
+            )
+            raise InputError(
+                f"{self.path}: already holds a sweep of this config ({state}). Add --resume to "
+                "continue it with the runs that it has. Or choose another folder with --out, or "
+                "add --fresh, which removes it and starts over."
+            )
 
     def check_shared(self, config: Config, origin: Callable[[], Origin]) -> None:
         """Check that a worker has the same sweep before it as its chief.
@@ -119,15 +103,11 @@ class SweepFolder(Folder):
             )
 
     def _changed(
-        self, config: Config, origin: Callable[[], Origin], may_differ: tuple[str, ...] = ()
+        self, config: Config, origin: Callable[[], Origin], may_differ: str | tuple = ()
     ) -> list[str]:
         self._refuse_other_kind()
         found = self.config()
-        changed = [
-            line
-            for line in differences(found, config)
-            if not line.startswith(tuple(f"{key}: " for key in may_differ))
-        ]
+        changed = [line for line in differences(found, config) if not line.startswith(may_differ)]
         paths, wanted = list(found.tune.space), list(config.tune.space)
         if not changed and paths != wanted:  # it decides the order of trials, and their names
             changed = [f"tune.space: {', '.join(paths)} there, {', '.join(wanted)} here"]

@@ -4,10 +4,10 @@ keras-tuner is told nothing but positions in lists of values: whole numbers surv
 its wire, lists and null could not pass through it at all, and 0.1 has come back as another number.
 """
 
+import itertools
 import json
 import warnings
 from collections.abc import Callable
-from typing import Any
 
 import keras_tuner
 import numpy as np
@@ -16,11 +16,10 @@ from keras_tuner.src.engine.hyperparameters import hp_types
 from keras_tuner.src.engine.trial import Trial as OracleTrial
 from keras_tuner.src.engine.trial import TrialStatus
 
-from bnzoo.config import Config, Dimension, space_of
+from bnzoo.config import Config, Dimension, combinations, space_of
 from bnzoo.files import write_atomically
 from bnzoo.runs import SweepFolder
-from bnzoo.tuning.score import LARGEST_SCORE
-from bnzoo.tuning.trial import Trial, as_trial
+from bnzoo.tuning.trials import LARGEST_SCORE, Trial, as_trial
 
 # `Parent.to_proto` of 1.4.8 prints its values each time that a trial crosses the wire.
 conditions.print = lambda *values: None
@@ -66,26 +65,23 @@ class _Saved:
         self.end_order = [key for key in self.end_order if key not in keys]
 
 
-class _Grid(_Saved, keras_tuner.oracles.GridSearchOracle):
-    """The grid in order. keras-tuner's own gives out the next trial when the last one has ended.
+class _Grid(_Saved, keras_tuner.Oracle):
+    """The combinations in order.
 
-    It waits for keys that a trial might discover, which ours never do; with two workers one would
-    always be idle. And it does not save where it stands in the grid.
+    keras-tuner's own grid gives out the next trial when the last one has ended, waiting for keys
+    that a trial might discover: of two workers one would always be idle.
     """
 
-    def populate_space(self, trial_id):
-        """Return the next combination, and remember it as the one to go on from."""
-        found = super().populate_space(trial_id)
-        if found["status"] == TrialStatus.RUNNING and trial_id not in self._populate_next:
-            self._populate_next.append(trial_id)
-        return found
+    left = None
 
-    def set_state(self, state):
-        """Take the place in the grid from the order in which trials were started."""
-        super().set_state(state)
-        for trial_id in self.start_order:
-            self._ordered_ids.insert(trial_id)
-        self._populate_next = self.start_order[-1:]
+    def populate_space(self, trial_id):
+        """Return the next combination; a search that goes on begins after those it had."""
+        if self.left is None:
+            self.left = itertools.islice(combinations(self.space), int(trial_id), None)
+        values = next(self.left, None)
+        if values is None:
+            return {"status": TrialStatus.STOPPED}
+        return {"status": TrialStatus.RUNNING, "values": values}
 
 
 class _Bayesian(_Saved, keras_tuner.oracles.BayesianOptimizationOracle):
@@ -121,16 +117,19 @@ class _Bayesian(_Saved, keras_tuner.oracles.BayesianOptimizationOracle):
         self._random_state.set_state(state["random_state"])
 
 
-def _saved(kind: type) -> type:
-    """Return one of keras-tuner's oracles as it is, but for its files."""
-    return type(kind.__name__, (_Saved, kind), {})
+class _Random(_Saved, keras_tuner.oracles.RandomSearchOracle):
+    """Random search."""
+
+
+class _Hyperband(_Saved, keras_tuner.oracles.HyperbandOracle):
+    """Hyperband: many combinations for a few epochs, the best of them for more."""
 
 
 _KINDS = {
     "grid": _Grid,
-    "random": _saved(keras_tuner.oracles.RandomSearchOracle),
+    "random": _Random,
     "bayesian": _Bayesian,
-    "hyperband": _saved(keras_tuner.oracles.HyperbandOracle),
+    "hyperband": _Hyperband,
 }
 
 
@@ -141,26 +140,23 @@ def new_oracle(config: Config, folder: SweepFolder) -> _Saved:
         config: the sweep's.
         folder: where it saves its state.
     """
-    tune = config.tune
-    arguments: dict[str, Any] = {
-        "objective": keras_tuner.Objective(tune.objective.name, tune.objective.direction),
-        "hyperparameters": _hyperparameters(space_of(config)),
-        "allow_new_entries": False,
-        "max_consecutive_failed_trials": 10**9,  # one stops the search, see `serve`
-        "seed": _spread(config.seed),
-    }
-    if tune.algorithm == "hyperband":
-        arguments["max_epochs"] = config.train.epochs
-    else:
-        arguments["max_trials"] = tune.max_trials
-    oracle = _KINDS[tune.algorithm](**arguments)
-    oracle.folder, oracle.verbose = folder, 0
+    tune, space = config.tune, _positions(space_of(config))
+    is_hyperband = tune.algorithm == "hyperband"
+    oracle = _KINDS[tune.algorithm](
+        objective=keras_tuner.Objective(tune.objective.name, tune.objective.direction),
+        hyperparameters=_hyperparameters(space),
+        allow_new_entries=False,
+        max_consecutive_failed_trials=10**9,  # one stops the search, see `serve`
+        seed=_far_seed(config.seed),
+        **{"max_epochs": config.train.epochs} if is_hyperband else {"max_trials": tune.max_trials},
+    )
+    oracle.folder, oracle.space, oracle.verbose = folder, space, 0
     oracle._max_collisions = MOST_COLLISIONS
     return oracle
 
 
-def _spread(seed: int) -> int:
-    """Return a seed far from those of its neighbours, and not 0, which keras-tuner takes for none.
+def _far_seed(seed: int) -> int:
+    """Return a seed far from those of its neighbors, and not 0, which keras-tuner takes for none.
 
     keras-tuner draws each trial with the next whole number as its seed: the searches of seeds 0
     and 1 would share all trials but one.
@@ -184,34 +180,42 @@ def saved_oracle(
     Raises:
         InputError: the saved state cannot be read; a copy is kept.
     """
-    oracle = new_oracle(config, folder)
+    oracle, space = new_oracle(config, folder), space_of(config)
     if not folder.oracle_file.exists():
         return oracle
-    space = space_of(config)
     try:
         oracle.reload()
-        trials = {
-            key: as_trial(key, trial.hyperparameters.values, space)
-            for key, trial in oracle.trials.items()
-        }
+        trials = [
+            (key, one.status, as_trial(key, one.hyperparameters.values, space))
+            for key, one in oracle.trials.items()
+        ]
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise folder.corrupt_oracle(error) from None
-    completed = {key for key, one in oracle.trials.items() if one.status == TrialStatus.COMPLETED}
-    oracle.run_again(
-        {key for key, one in trials.items() if key not in completed or not has_ended(one)}
-    )
+    ended = {key for key, status, one in trials if status == "COMPLETED" and has_ended(one)}
+    oracle.run_again(oracle.trials.keys() - ended)
     return oracle
 
 
+def _positions(space: list[Dimension]) -> list[Dimension]:
+    """Return the space with the place of each value in its list instead of the value."""
+    lists = {one.path: one.values for one in space}
+    return [
+        Dimension(
+            one.path,
+            tuple(range(len(one.values))),
+            {
+                path: tuple(lists[path].index(value) for value in allowed)
+                for path, allowed in one.conditions.items()
+            },
+        )
+        for one in space
+    ]
+
+
 def _hyperparameters(space: list[Dimension]) -> keras_tuner.HyperParameters:
-    lists = {dimension.path: dimension.values for dimension in space}
     found = keras_tuner.HyperParameters()
-    for dimension in space:
-        parents = [
-            conditions.Parent(path, [lists[path].index(value) for value in allowed])
-            for path, allowed in dimension.conditions.items()
-        ]
-        last = len(dimension.values) - 1
+    for one in space:
+        parents = [conditions.Parent(path, list(met)) for path, met in one.conditions.items()]
         # Not `found.Int`: its nested conditions cannot name keys from outside the nest.
-        found.merge([hp_types.Int(dimension.path, 0, last, step=1, conditions=parents)])
+        found.merge([hp_types.Int(one.path, 0, one.values[-1], step=1, conditions=parents)])
     return found

@@ -2,32 +2,20 @@
 
 import csv
 import io
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from bnzoo.config import Config, dump_config
 from bnzoo.files import write_atomically
 from bnzoo.runs import RunFolder, SweepFolder
-from bnzoo.tuning.score import WORST_SCORE
 from bnzoo.tuning.summary import summarize
+from bnzoo.tuning.trials import WORST_SCORE
+from bnzoo.tuning.verdict import best_text
 
 COLUMNS = ("seed", "score", "status", "epochs", "seconds", "test_accuracy", "folder")
 
 
-def _write_report(path: Path, summary: dict[str, Any]) -> None:
-    from bnzoo.reporting.sweep_report import write_sweep_report
-
-    write_sweep_report(path, summary)
-
-
 def write_results(
-    folder: SweepFolder,
-    config: Config,
-    status: str,
-    name: str,
-    command: str,
-    write_report: Callable[[Path, dict[str, Any]], None] = _write_report,
+    folder: SweepFolder, config: Config, status: str, name: str, command: str, report: bool = True
 ) -> dict[str, Any]:
     """Write everything that follows from the runs so far; it can be made again at any time.
 
@@ -37,7 +25,7 @@ def write_results(
         status: `"completed"` or `"interrupted"`.
         name: what the sweep is called.
         command: the command that runs it again.
-        write_report: writes the report into the folder that it is given, from the summary.
+        report: whether to write the report, too.
 
     Returns:
         The content of `summary.json`.
@@ -48,31 +36,32 @@ def write_results(
     folder.best_file.unlink(missing_ok=True)
     if summary["best"]:
         write_atomically(folder.best_file, _best_config(folder, summary))
-    write_report(folder.path, summary)
+    if report:
+        from bnzoo.reporting.sweep_report import write_sweep_report
+
+        write_sweep_report(folder.path, summary)
     return summary
 
 
 def _table(summary: dict[str, Any]) -> str:
-    """Return one row per execution."""
-    paths = list(dict.fromkeys(path for trial in summary["trials"] for path in trial["values"]))
+    """Return one row per run."""
+    paths = dict.fromkeys(path for trial in summary["trials"] for path in trial["values"])
     worst = -WORST_SCORE if summary["objective"]["direction"] == "max" else WORST_SCORE
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["trial", *paths, *COLUMNS])
+    text, columns = io.StringIO(), ["trial", *paths, *COLUMNS]
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
     for trial in summary["trials"]:
-        values = [trial["values"].get(path, "") for path in paths]
         for run in trial["runs"]:
             score = worst if run["status"] == "diverged" else run["score"]
-            cells = {**run, "score": score}
-            found = ["" if cells[column] is None else cells[column] for column in COLUMNS]
-            writer.writerow([trial["trial"], *values, *found])
+            writer.writerow({"trial": trial["trial"], **trial["values"], **run, "score": score})
     return text.getvalue()
 
 
 def _best_config(folder: SweepFolder, summary: dict[str, Any]) -> str:
     best = summary["best"]
     lines = (
-        f"# The best of the sweep {summary['name']}: {best['words']}.",
+        f"# The best of the sweep {summary['name']}: {best_text(summary)}.",
+        f"# Chosen by {summary['chosen_by']}.",
         f"# Its run is {best['folder']}; made again with",
         f"#   bnzoo train {folder.best_file}",
     )

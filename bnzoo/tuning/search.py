@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
 
@@ -12,10 +12,12 @@ from keras_tuner.src.distribute import oracle_chief, oracle_client
 from keras_tuner.src.engine.trial import TrialStatus
 
 from bnzoo.config import Config, space_of
-from bnzoo.tuning.roles import CrewError, Role, no_chief, no_port
-from bnzoo.tuning.trial import Trial, as_trial
+from bnzoo.errors import InputError
+from bnzoo.tuning.trials import Trial, as_trial
+from bnzoo.tuning.workers import PORT, TUNER_ID, Role, WorkerError
 
-IDLE_SECONDS = 0.2  # between a worker's questions, and the chief's looks at itself
+POLL_SECONDS = 0.2  # between a worker's questions, and the chief's looks at its workers
+EXIT_SECONDS = 10.0  # for a worker of this machine to end, and to leave the reason
 NO_PROXY = ("grpc.enable_http_proxy", 0)  # a proxy of the environment knows no other machine
 ALONE_AT_PORT = ("grpc.so_reuseport", 0)  # else two chiefs share a port, and the workers
 
@@ -30,7 +32,7 @@ def search(
     """Run trials until the search has ended.
 
     Args:
-        oracle: of `saved_oracle`, or the chief's, of `connect`.
+        oracle: of `saved_oracle`, or the chief's, of `connected`.
         config: the sweep's.
         run_trial: runs one trial and returns its score.
         end_trial: called after each trial with its score.
@@ -42,7 +44,7 @@ def search(
     space, objective = space_of(config), config.tune.objective.name
     while (asked := oracle.create_trial(name)).status != TrialStatus.STOPPED:
         if asked.status == TrialStatus.IDLE:
-            time.sleep(IDLE_SECONDS)
+            time.sleep(POLL_SECONDS)
             continue
         trial = as_trial(asked.trial_id, asked.hyperparameters.values, space)
         try:
@@ -59,8 +61,18 @@ def search(
         end_trial(trial, score)
 
 
-def connect(role: Role, wait: float) -> "_Client":
-    """Return the chief's oracle, once the chief has answered.
+class _Client(oracle_client.OracleClient):
+    """The chief's oracle as a worker sees it."""
+
+    def __init__(self, channel: grpc.Channel, name: str):
+        # Not keras-tuner's own, which opens a channel that goes through proxies.
+        self.stub = protos.get_service_grpc().OracleStub(channel)
+        self.tuner_id, self.multi_worker, self.should_report = name, False, True
+
+
+@contextlib.contextmanager
+def connected(role: Role, wait: float) -> Iterator[_Client]:
+    """Give the chief's oracle, once the chief has answered.
 
     Args:
         role: the worker's.
@@ -69,51 +81,32 @@ def connect(role: Role, wait: float) -> "_Client":
     Raises:
         InputError: nobody answers.
     """
-    client = _Client(role, wait)
-    client.get_space()
-    return client
+    oracle_client.TIMEOUT = wait
+    client = _Client(grpc.insecure_channel(role.address, options=[NO_PROXY]), role.name)
+    try:
+        client.get_space()
+        yield client
+    except grpc.RpcError as error:
+        if error.code() not in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
+            raise RuntimeError(f"{role.address}: {error.details()}") from None
+        raise InputError(
+            f"{role.name}: expected a chief at {role.address}, and none has answered for "
+            f"{wait:g} s. Start it with {TUNER_ID}=chief and the same command (with --resume if "
+            "it has been at work before), or give it more time with --wait."
+        ) from None
 
 
-class _Client(oracle_client.OracleClient):
-    """The chief's oracle as a worker sees it: patient, and not for ever."""
-
-    def __init__(self, role: Role, wait: float):
-        # Not keras-tuner's own, which opens a channel that goes through proxies.
-        oracle_client.TIMEOUT = wait
-        channel = grpc.insecure_channel(role.address, options=[NO_PROXY])
-        self.stub = _Stub(protos.get_service_grpc().OracleStub(channel), role, wait)
-        self.tuner_id, self.multi_worker, self.should_report = role.name, False, True
-
-
-class _Stub:
-    """The calls over the wire, with errors that say what to do."""
-
-    def __init__(self, stub: Any, role: Role, wait: float):
-        self._stub, self._role, self._wait = stub, role, wait
-
-    def __getattr__(self, name: str) -> Callable:
-        def call(*arguments, **options):
-            try:
-                return getattr(self._stub, name)(*arguments, **options)
-            except grpc.RpcError as error:
-                if error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
-                    raise no_chief(self._role, self._wait) from None
-                raise RuntimeError(f"{self._role.address}: {error.details()}") from None
-
-        return call
-
-
-def serve(oracle: Any, role: Role, look: Callable[[], None] = lambda: None) -> None:
+def serve(oracle: Any, role: Role, poll: Callable[[], None] = lambda: None) -> None:
     """Answer the workers until the search has ended and each of them knows.
 
     Args:
         oracle: of `saved_oracle`.
         role: the chief's.
-        look: called a few times a second.
+        poll: called a few times a second.
 
     Raises:
         InputError: the address is in use, or not this machine's.
-        CrewError: a trial failed on its worker.
+        WorkerError: a trial failed on its worker.
     """
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=1), options=[ALONE_AT_PORT])
     servicer = oracle_chief.OracleServicer(oracle)
@@ -121,16 +114,30 @@ def serve(oracle: Any, role: Role, look: Callable[[], None] = lambda: None) -> N
     try:
         server.add_insecure_port(role.address)
     except RuntimeError:
-        raise no_port(role) from None
+        raise InputError(
+            f"{role.name}: expected an address of this machine with a free port, got "
+            f"{role.address}, where nothing can listen. Is another chief running? Set {PORT} to "
+            "another port."
+        ) from None
     server.start()
     try:
         # keras-tuner's own loop would look every 20 s whether all workers have gone.
         while not (servicer.stop_triggered and oracle_chief.exit_chief(oracle)):
             trials = list(oracle.trials.values())  # another thread adds to them
             failed = [one.trial_id for one in trials if one.status == TrialStatus.FAILED]
+            poll()
             if failed:
-                raise CrewError(f"Trial {failed[0]} failed on its worker, which says why.")
-            look()
-            time.sleep(IDLE_SECONDS)
+                _raise_failed(failed[0], poll)
+            time.sleep(POLL_SECONDS)
+        poll()
     finally:
         server.stop(grace=1).wait()
+
+
+def _raise_failed(trial_id: str, poll: Callable[[], None]) -> None:
+    """Give a worker of this machine the time to end: `poll` then raises what it said."""
+    deadline = time.monotonic() + EXIT_SECONDS
+    while time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+        poll()
+    raise WorkerError(f"Trial {int(trial_id) + 1} failed on its worker, which says why.")

@@ -6,15 +6,20 @@ from typing import Any
 
 from bnzoo.config import Config
 from bnzoo.config.tune import PLACEMENT, RATE
+from bnzoo.reporting import formatting
 from bnzoo.runs import SweepFolder
-from bnzoo.studies.statistics import describe, paired_difference
+from bnzoo.studies.statistics import describe, paired_difference, sentence
 from bnzoo.studies.summary import origin, protocol
-from bnzoo.tuning.score import run_score, trial_score
-from bnzoo.tuning.trial import Trial, read_trials
-from bnzoo.tuning.verdict import best_words, sweep_verdict
+from bnzoo.tuning.trials import Trial, read_trials, run_score, trial_score
+from bnzoo.tuning.verdict import sweep_verdict
 
 STABLE_WITHIN = 0.05
 """Each seed of a stable rate is within these 5 points of its placement's best mean accuracy."""
+STABLE = (
+    "no trial with the rate diverged, and in one of them each seed came within 5 points of the "
+    "best mean accuracy of its placement"
+)
+LONGEST = ", after the most epochs that the placement was given"
 
 Entry = dict[str, Any]
 
@@ -36,8 +41,12 @@ def summarize(
     trials = [_trial_entry(folder, config, trial, seeds) for trial in found]
     ended = [run.pop("summary") for trial in trials for run in trial["runs"]]
     summaries = [summary for summary in ended if summary]
-    placements = _placements(trials, config)
-    best = _better([entry["best"] for entry in placements.values() if entry["best"]], config)
+    # In the order in which the config names them.
+    placements = {
+        placement: _placement([t for t in trials if t["placement"] == placement], config)
+        for placement in tune.space.get(PLACEMENT, (config.model.placement,))
+    }
+    ranked = _ranked([entry["best"] for entry in placements.values() if entry["best"]], config)
     summary = {
         "kind": "sweep",
         "status": status,
@@ -51,10 +60,25 @@ def summarize(
         **origin(summaries),
         "trials": trials,
         "placements": placements,
-        "comparisons": _comparisons(placements),
-        "best": best and {**best, "words": best_words(best, tune.objective.name)},
+        "comparisons": [
+            _comparison(better, other, tune.objective.name)
+            for better, other in itertools.combinations(ranked, 2)
+        ],
+        "best": ranked[0] if ranked else None,
+        "chosen_by": _chosen_by(config, seeds),
+        "stable": STABLE + (LONGEST if tune.algorithm == "hyperband" else ""),
     }
     return {**summary, "verdict": sweep_verdict(summary)}
+
+
+def _chosen_by(config: Config, seeds: Sequence[int]) -> str:
+    objective = config.tune.objective
+    end = "highest" if objective.direction == "max" else "lowest"
+    mean = f"mean of the seeds {formatting.listed(seeds)}" if len(seeds) > 1 else f"seed {seeds[0]}"
+    return (
+        f"the {end} {formatting.metric(objective.name)}, {mean}, each run at its best epoch; "
+        "a trial with a diverged run counts as worse than any other"
+    )
 
 
 def _trial_entry(
@@ -64,7 +88,7 @@ def _trial_entry(
     status, scores = _trial_status(runs), [run["score"] for run in runs]
     has_score = status in ("completed", "diverged")
     return {
-        "trial": trial.number,
+        "trial": trial.name,
         "values": trial.values,
         "epochs": trial.epochs,
         "placement": trial.values.get(PLACEMENT, config.model.placement),
@@ -88,53 +112,44 @@ def _trial_status(runs: list[Entry]) -> str:
 
 
 def _run_entry(folder: SweepFolder, config: Config, trial: Trial, seed: int) -> dict[str, Any]:
-    run = folder.run(trial.name, seed)
-    summary = run.summary() if run.has_ended() else None
-    known = summary or {}
-    best = known.get("best") or {}
+    run = folder.run(trial.folder, seed)
+    has_ended = run.has_ended()
+    summary = run.summary() if has_ended else {"status": "missing"}
+    best = summary["best"] if summary["status"] == "completed" else None
     return {
         "seed": seed,
-        "status": known.get("status", "missing"),
-        "score": run_score(run, config.tune.objective) if summary else None,
-        "accuracy": best["row"][best["metric"]] if known.get("status") == "completed" else None,
-        "test_accuracy": (known.get("test") or {}).get("accuracy"),
-        "epochs": known.get("epochs"),
-        "seconds": known.get("seconds"),
-        "diverged": known.get("diverged"),
+        "status": summary["status"],
+        "score": run_score(run, config.tune.objective) if has_ended else None,
+        "accuracy": best and best["row"][best["metric"]],
+        "test_accuracy": (summary.get("test") or {}).get("accuracy"),
+        "epochs": summary.get("epochs"),
+        "seconds": summary.get("seconds"),
+        "diverged": summary.get("diverged"),
         "folder": run.path.relative_to(folder.path).as_posix(),
-        "summary": summary,
-    }
-
-
-def _placements(trials: list[Entry], config: Config) -> dict[str, Entry]:
-    """Return what each placement reached, in the order in which the config names them."""
-    order = config.tune.space.get(PLACEMENT, (config.model.placement,))
-    return {
-        placement: _placement([t for t in trials if t["placement"] == placement], config)
-        for placement in order
+        "summary": summary if has_ended else None,
     }
 
 
 def _placement(trials: list[Entry], config: Config) -> Entry:
     completed = [trial for trial in trials if trial["status"] == "completed"]
-    best = _better(completed, config)
+    ranked = _ranked(completed, config)
     return {
         "trials": len(trials),
         "diverged": sum(trial["status"] == "diverged" for trial in trials),
-        "best": best and _best_entry(best, config),
+        "best": _best_entry(ranked[0], config) if ranked else None,
+        "rates_tried": len(_rates(t for t in trials if t["status"] in ("completed", "diverged"))),
         "largest_stable_rate": _largest_stable_rate(trials, config),
     }
 
 
-def _better(trials: list[Entry], config: Config) -> Entry | None:
-    """Return the first trial with the best score."""
-    choose = max if config.tune.objective.direction == "max" else min
-    return choose(trials, key=lambda trial: trial["score"], default=None)
+def _ranked(entries: list[Entry], config: Config) -> list[Entry]:
+    """Return entries with a score from the best to the worst; equal ones stay in order."""
+    sign = -1 if config.tune.objective.direction == "max" else 1
+    return sorted(entries, key=lambda entry: sign * entry["score"])
 
 
 def _best_entry(trial: Entry, config: Config) -> Entry:
-    choose = max if config.tune.objective.direction == "max" else min
-    run = choose(trial["runs"], key=lambda run: run["score"])
+    run = _ranked(trial["runs"], config)[0]
     return {
         "trial": trial["trial"],
         "placement": trial["placement"],
@@ -148,14 +163,14 @@ def _best_entry(trial: Entry, config: Config) -> Entry:
 
 
 def _largest_stable_rate(trials: list[Entry], config: Config) -> float | None:
-    """Return the largest rate with which the trials of a placement are stable.
+    """Return the largest rate with which the trials of a placement are stable, of two or more.
 
-    No trial with it diverged, whatever else was searched, in however few epochs; and every seed of
-    one of them is near the placement's best mean accuracy. Of hyperband's rounds, those with the
-    most epochs that the placement came to count for a rate: a shorter one only speaks against it.
+    `STABLE` says what that means. No trial with it may have diverged, whatever else was searched,
+    in however few epochs. Of hyperband's rounds, those with the most epochs that the placement
+    came to count for a rate: a shorter one only speaks against it.
     """
     completed = [trial for trial in trials if trial["status"] == "completed"]
-    if RATE not in config.tune.space or not completed:
+    if len(_rates(trials)) < 2 or not completed:
         return None
     means = [describe([run["accuracy"] for run in t["runs"]])["mean"] for t in completed]
     least = max(means) - STABLE_WITHIN
@@ -166,27 +181,20 @@ def _largest_stable_rate(trials: list[Entry], config: Config) -> float | None:
         if (trial["epochs"] or 0) == longest
         and all(run["accuracy"] >= least for run in trial["runs"])
     ]
-    return max(_rates(good) - _rates(t for t in trials if _has_diverged(t)), default=None)
+    # Of a trial with runs still to come, too.
+    diverged = (t for t in trials if any(run["status"] == "diverged" for run in t["runs"]))
+    return max(_rates(good) - _rates(diverged), default=None)
 
 
 def _rates(trials: Iterable[Entry]) -> set[float]:
     return {trial["values"][RATE] for trial in trials if RATE in trial["values"]}
 
 
-def _has_diverged(trial: Entry) -> bool:
-    """Tell it of a trial with runs still to come too."""
-    return any(run["status"] == "diverged" for run in trial["runs"])
-
-
-def _comparisons(placements: dict[str, Entry]) -> list[Entry]:
-    """Compare the best of each placement with the best of those before it, seed by seed."""
-    found = {name: entry["best"]["scores"] for name, entry in placements.items() if entry["best"]}
-    return [
-        {
-            "placements": [later, earlier],
-            "difference": paired_difference(
-                found[later]["values"], found[earlier]["values"]
-            ).summary(),
-        }
-        for earlier, later in itertools.combinations(found, 2)
-    ]
+def _comparison(better: Entry, other: Entry, metric: str) -> Entry:
+    """Compare the best trials of two placements, seed by seed."""
+    difference = paired_difference(better["scores"]["values"], other["scores"]["values"])
+    return {
+        "placements": [better["placement"], other["placement"]],
+        "difference": difference.summary(),
+        "text": sentence(difference, metric),
+    }

@@ -7,25 +7,25 @@ from bnzoo.reporting import formatting
 Summary = dict[str, Any]
 
 
-def best_words(best: dict[str, Any], metric: str) -> str:
-    """Say what was best and how good it was.
-
-    Args:
-        best: the best trial's entry.
-        metric: the objective's name.
-    """
-    values = ", ".join(f"{_end(path)} {value}" for path, value in best["values"].items())
-    return f"{values}: {formatting.metric(metric)} {formatting.score(best['scores'], metric)}"
-
-
 def sweep_verdict(summary: Summary) -> str:
     """Return the sentences for the top of the report."""
     if not summary["best"]:
-        text = _without_best(summary)
+        texts = [_without_best(summary)]
     else:
-        parts = [f"Best is {summary['best']['words']}.", _against(summary), _stable(summary)]
-        text = " ".join(part for part in parts if part)
-    return text if summary["status"] == "completed" else f"Not finished. So far: {text}"
+        texts = [f"Best is {best_text(summary)}.", *_differences(summary), *_stable(summary)]
+        if len(summary["seeds"]) == 1:
+            texts.append("One seed a trial: none of this is settled.")
+    return " ".join(
+        texts if summary["status"] == "completed" else ["Not finished. So far:", *texts]
+    )
+
+
+def best_text(summary: Summary) -> str:
+    """Say which trial was best and how good it was."""
+    best, metric = summary["best"], summary["objective"]["name"]
+    return (
+        f"{best['trial']}: {formatting.metric(metric)} {formatting.score(best['scores'], metric)}"
+    )
 
 
 def _without_best(summary: Summary) -> str:
@@ -36,32 +36,27 @@ def _without_best(summary: Summary) -> str:
     return "Every trial diverged."
 
 
-def _against(summary: Summary) -> str:
-    """Compare the best placement with the others, best against best."""
-    metric, best = summary["objective"]["name"], summary["best"]["placement"]
-    texts = []
-    for one in summary["comparisons"]:
-        left, right = one["placements"]
-        if best not in (left, right):
-            continue
-        difference = one["difference"] if best == left else formatting.negated(one["difference"])
-        other = right if best == left else left
-        scores = formatting.score(summary["placements"][other]["best"]["scores"], metric)
-        texts.append(f"{other} ({scores}) {formatting.gain(difference, metric)}")
-    return f"Difference to the best of {', of '.join(texts)}." if texts else ""
+def _differences(summary: Summary) -> list[str]:
+    """Compare the best placement with the others, best trial against best trial."""
+    texts = [
+        f"Against the best of {one['placements'][1]}: {one['text']}."
+        for one in summary["comparisons"]
+        if one["placements"][0] == summary["best"]["placement"]
+    ]
+    if texts and any(entry["trials"] > 1 for entry in summary["placements"].values()):
+        texts.append(
+            "Each side is the best of its trials, chosen by these same scores: such differences "
+            "are optimistic."
+        )
+    return texts
 
 
-def _stable(summary: Summary) -> str:
-    rates = {
-        name: entry["largest_stable_rate"]
+def _stable(summary: Summary) -> list[str]:
+    shown = [
+        f"{name}: {formatting.stable_rate(entry)}"
         for name, entry in summary["placements"].items()
-        if entry["trials"]
-    }
-    if not any(rates.values()):
-        return ""
-    shown = (f"{name}: {f'{rate:g}' if rate else 'no rate'}" for name, rate in rates.items())
-    return f"Largest stable learning rate by placement: {', '.join(shown)}."
-
-
-def _end(path: str) -> str:
-    return path.rpartition(".")[2].replace("_", " ")
+        if entry["rates_tried"] > 1
+    ]
+    if not shown:
+        return []
+    return [f"Largest stable learning rate, {'; '.join(shown)}. Stable: {summary['stable']}."]

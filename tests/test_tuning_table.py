@@ -10,7 +10,7 @@ from bnzoo import config, files, runs
 from bnzoo.cli.sweep_table import SweepTable
 from bnzoo.tuning.oracles import saved_oracle
 from bnzoo.tuning.search import search
-from bnzoo.tuning.watching import Watcher
+from bnzoo.tuning.trials import read_trials
 
 
 class Stop(Exception):
@@ -23,9 +23,9 @@ def half(tmp_path):
     folder, checked = runs.SweepFolder(tmp_path), make_config(train={"epochs": 9})
 
     def run_trial(trial):
-        if trial.number == "0002":
+        if trial.number == 2:
             raise Stop
-        return -1e9 if trial.number == "0001" else 0.5
+        return -1e9 if trial.number == 1 else 0.5
 
     with pytest.raises(Stop):
         search(saved_oracle(checked, folder), checked, run_trial)
@@ -38,42 +38,36 @@ def half(tmp_path):
     return folder, checked
 
 
-def test_each_trial_that_has_ended_is_told_once(half):
-    watcher = Watcher(*half)
-    assert watcher.news() == [
+def drawn(half, **options):
+    """Return what the table has drawn after it was polled twice."""
+    screen = io.StringIO()
+    with SweepTable(*half, Console(file=screen, width=100, **options)) as table:
+        table.poll()
+        table.poll()
+        return screen.getvalue()
+
+
+def test_elsewhere_there_is_one_plain_line_for_each_trial_that_has_ended(half):
+    assert drawn(half).splitlines() == [
         "trial 1/4  learning_rate 0.01, placement none  val_accuracy 0.5000",
         "trial 2/4  learning_rate 0.01, placement before  diverged",
     ]
-    assert watcher.news() == []
 
 
 def test_a_trial_under_way_says_who_runs_it_and_how_far_it_is(half):
-    line = Watcher(*half).lines()[2]
-    assert line.trial.values == {RATE: 1.0, PLACEMENT: "none"}
-    assert (line.worker, line.progress) == ("alone", "seed 0, epoch 3/9")
+    state = read_trials(*half)[2]
+    assert state.trial.values == {RATE: 1.0, PLACEMENT: "none"}
+    assert (state.worker, state.progress(*half)) == ("alone", "seed 0, epoch 3/9")
 
 
-def test_nothing_is_seen_of_a_sweep_that_is_not_there_or_corrupt(tmp_path):
-    watcher = Watcher(runs.SweepFolder(tmp_path), make_config())
-    assert watcher.lines() == []
-    (tmp_path / "oracle.json").write_text("{")
-    assert watcher.lines() == []
+def test_nothing_is_seen_of_a_sweep_that_is_not_there(tmp_path):
+    assert read_trials(runs.SweepFolder(tmp_path), make_config()) == []
 
 
 def test_on_a_terminal_there_is_one_table_of_trials(half):
-    screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=100, color_system=None)
-    with SweepTable(Watcher(*half), console) as table:
-        table.look()
-        drawn = screen.getvalue()
-    assert "2 of 4 trials" in drawn
-    assert "alone" in drawn
-    assert "epoch 3/9" in drawn
-    assert drawn.count("diverged") == 2  # its line, and its row
-
-
-def test_elsewhere_there_are_plain_lines(half):
-    screen = io.StringIO()
-    with SweepTable(Watcher(*half), Console(file=screen, width=100)) as table:
-        table.look()
-    assert screen.getvalue().count("\n") == 2
+    screen = drawn(half, force_terminal=True, color_system=None)
+    assert "2 of 4 trials" in screen
+    assert "learning_rate 1, placement none" in screen
+    assert "alone" in screen
+    assert "epoch 3/9" in screen
+    assert screen.count("diverged") == 3  # its line once, and its row twice
