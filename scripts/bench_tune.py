@@ -121,7 +121,7 @@ def overhead(repeats: int, folder: Path) -> dict:
 
 def memory(folder: Path) -> dict:
     """Return the resident size after each of 30 small trials."""
-    from bnzoo.tuning.sweep import tune
+    from bnzoo.tuning.sweep import Hooks, tune
 
     tree = {**DIGITS, "train": {**DIGITS["train"], "epochs": 1}}
     _, config = sweep_config(tree, 10)
@@ -131,7 +131,7 @@ def memory(folder: Path) -> dict:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         found.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
 
-    tune(config, folder / "memory", end_trial=note)
+    tune(config, folder / "memory", hooks=Hooks(end_trial=note))
     return {
         "megabytes": [round(one, 1) for one in found],
         "growth_from_3_to_30": found[29] - found[2],

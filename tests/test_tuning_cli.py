@@ -39,6 +39,7 @@ def test_tune_shows_each_trial_and_ends_with_the_verdict(call, config_file, tmp_
     for file in (folder.report_file, folder.trials_file, folder.best_file):
         assert file.exists()
     assert "  best           bnzoo train runs/small/best.yaml" in lines
+    assert f"  chosen by      {summary['chosen_by']}" in lines
 
     assert call("check", folder.best_file)[0] == 0
     code, _, errors = call("tune", config_file)

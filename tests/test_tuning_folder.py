@@ -151,6 +151,21 @@ def test_a_sweep_may_go_on_for_more_trials_and_is_then_the_longer_one(tmp_path):
     assert values[0] == values[1]
 
 
+def test_more_trials_are_refused_without_a_flag_and_resume_is_named_before_fresh(tmp_path):
+    """`--fresh` would remove the trials that there are."""
+    space = {RATE: {"min": 1e-3, "max": 1.0, "scale": "log"}}
+    folder = runs.SweepFolder(tmp_path)
+    open_again(folder, make_config(algorithm="random", space=space, max_trials=3))
+    longer = make_config(algorithm="random", space=space, max_trials=12)
+    with pytest.raises(InputError, match="already holds a sweep of this config") as caught:
+        open_again(folder, longer)
+    message = str(caught.value)
+    assert "tune.max_trials: 3 there, 12 here" in message
+    assert "Add --resume to continue it with the runs that it has" in message
+    assert message.index("--resume") < message.index("--fresh, which removes it")
+    open_again(folder, longer, resume=True)
+
+
 def test_a_kill_between_the_first_two_files_can_be_resumed(begun):
     begun.origin_file.unlink()
     open_again(begun, resume=True)

@@ -11,6 +11,7 @@ from sweeps import PLACEMENT, RATE, make_config, rows, sweep
 from bnzoo import config, runs
 from bnzoo.config.tune import Objective
 from bnzoo.errors import InputError
+from bnzoo.files import RowFile
 from bnzoo.training import train
 from bnzoo.tuning.oracles import new_oracle, saved_oracle
 from bnzoo.tuning.search import search
@@ -237,6 +238,8 @@ def test_trials_csv_has_a_row_per_execution(finished):
         "trial", RATE, PLACEMENT, "seed", "score", "status", "epochs", "test_accuracy", "folder",
     ]  # fmt: skip
     assert [row["seed"] for row in found] == ["4", "2"] * 4
+    assert found[0]["trial"] == "learning_rate 0.5, placement none"  # as it is called everywhere
+    assert found[7]["trial"] == "learning_rate 100000, placement before"
     assert all((folder.path / row["folder"] / "config.yaml").exists() for row in found)
 
 
@@ -289,6 +292,16 @@ def test_any_metric_of_the_history_can_be_the_objective(finished, name, directio
     run = runs.RunFolder(folder.path / summary["trials"][0]["runs"][0]["folder"])
     choose = max if direction == "max" else min
     assert run_score(run, objective) == choose(row[name] for row in run.history())
+
+
+@pytest.mark.parametrize(("direction", "expected"), [("max", 0.9), ("min", 0.2)])
+def test_a_run_counts_with_its_best_epoch_and_not_its_last(tmp_path, direction, expected):
+    run = runs.RunFolder(tmp_path)
+    file = RowFile(run.history_file, runs.HISTORY_COLUMNS, keep_epochs=0)
+    for epoch, value in enumerate([0.5, 0.9, 0.2, 0.6], start=1):
+        file.append({"epoch": epoch, "val_accuracy": value})
+    run.write_summary({"status": "completed"})
+    assert run_score(run, Objective(name="val_accuracy", direction=direction)) == expected
 
 
 def test_what_is_to_be_small_is_searched_for_the_smallest(tmp_path):

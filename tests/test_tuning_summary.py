@@ -95,6 +95,57 @@ def test_hyperbands_short_rounds_speak_only_against_a_rate(tmp_path):
     assert stable_rate(tmp_path, checked, trials) == 0.1
 
 
+def test_one_rate_alone_is_neither_stable_nor_unstable(tmp_path):
+    """It has been called the largest stable rate, or, after one seed of 69.7 %, no rate."""
+    checked = make_config(space={RATE: [0.01, 0.1], PLACEMENT: ["none", "before"]})
+    for number, accuracies in enumerate([[0.97], [0.697]]):
+        trials = [({RATE: 0.1, PLACEMENT: "before"}, None, accuracies)]
+        summary = summed_up(tmp_path / str(number), checked, trials)
+        assert summary["placements"]["before"]["largest_stable_rate"] is None
+        assert "stable" not in summary["verdict"].lower()
+        assert "no rate" not in summary["verdict"]
+        assert summary["verdict"].startswith("Best is learning_rate 0.1, placement before: ")
+
+
+def compared(folder, before, none):
+    """Return the verdict on two placements with one trial each, from the scores of their seeds."""
+    space = {RATE: [0.1], PLACEMENT: ["none", "before"]}
+    checked = make_config(space=space, executions_per_trial=len(none))
+    trials = [
+        ({RATE: 0.1, PLACEMENT: "none"}, None, none),
+        ({RATE: 0.1, PLACEMENT: "before"}, None, before),
+    ]
+    return summed_up(folder, checked, trials)["verdict"]
+
+
+def test_a_difference_that_the_seeds_leave_open_is_told_as_such(tmp_path):
+    verdict = compared(tmp_path, [0.95, 0.91, 0.99], [0.90, 0.89, 0.88])
+    assert (
+        "Against the best of none: +6.0 points, higher in 3 of 3 seeds; 3 seeds do not" in verdict
+    )
+    assert "optimistic" not in verdict  # one trial each: nothing was chosen
+
+
+def test_one_seed_settles_no_difference(tmp_path):
+    verdict = compared(tmp_path, [0.95], [0.90])
+    assert "+5.0 points with one seed, which settles nothing" in verdict
+    assert verdict.endswith("One seed a trial: none of this is settled.")
+
+
+def test_the_summary_says_what_stable_means_and_how_the_best_was_chosen(tmp_path):
+    trials = [({RATE: rate}, None, [0.95, 0.96]) for rate in RATES]
+    checked = make_config(space={RATE: RATES}, executions_per_trial=2)
+    summary = summed_up(tmp_path, checked, trials)
+    assert "largest stable learning rate, before: 1 (of 3 tried)" in summary["verdict"].lower()
+    assert (
+        "Stable: no trial with the rate diverged, and in one of them each seed came within 5"
+        in (summary["verdict"])
+    )
+    assert summary["chosen_by"].startswith(
+        "the highest validation accuracy, mean of the seeds 0 and 1, each run at its best epoch"
+    )
+
+
 @pytest.fixture
 def without_validation():
     """The config of a sweep whose runs lack the objective; `check` refuses it at the door."""

@@ -61,6 +61,7 @@ def start(config_file):
 def finish(process):
     printed, errors = process.communicate(timeout=LONG)
     assert process.returncode == 0, (printed, errors)
+    assert errors == "", "TensorFlow's start-up messages: TF_CPP_MIN_LOG_LEVEL is 3 in these tests"
     return printed
 
 
@@ -108,7 +109,9 @@ def test_two_workers_end_where_one_process_does(start, tmp_path):
     ]
     assert "Best is learning_rate" in printed
     for name in ("worker-1", "worker-2"):
-        assert "Connected to the chief" in (folder.logs / f"{name}.log").read_text()
+        log = (folder.logs / f"{name}.log").read_text()
+        assert "Connected to the chief" in log
+        assert "absl" not in log
     assert folder.report_file.exists()
     alone = runs.SweepFolder(tmp_path / "alone")
     sweep(make_config(), alone.path)

@@ -19,7 +19,7 @@ from keras_tuner.src.engine.trial import TrialStatus
 from bnzoo.config import Config, Dimension, combinations, space_of
 from bnzoo.files import write_atomically
 from bnzoo.runs import SweepFolder
-from bnzoo.tuning.trials import LARGEST_SCORE, Trial, as_trial
+from bnzoo.tuning.trials import COMPLETED, LARGEST_SCORE, Trial, read_trials
 
 # `Parent.to_proto` of 1.4.8 prints its values each time that a trial crosses the wire.
 conditions.print = lambda *values: None
@@ -180,36 +180,31 @@ def saved_oracle(
     Raises:
         InputError: the saved state cannot be read; a copy is kept.
     """
-    oracle, space = new_oracle(config, folder), space_of(config)
+    oracle = new_oracle(config, folder)
     if not folder.oracle_file.exists():
         return oracle
     try:
         oracle.reload()
-        trials = [
-            (key, one.status, as_trial(key, one.hyperparameters.values, space))
-            for key, one in oracle.trials.items()
-        ]
+        states = read_trials(folder, config)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise folder.corrupt_oracle(error) from None
-    ended = {key for key, status, one in trials if status == "COMPLETED" and has_ended(one)}
-    oracle.run_again(oracle.trials.keys() - ended)
+    ended = [state.status == COMPLETED and has_ended(state.trial) for state in states]
+    # Both hold the trials in the order of the file.
+    oracle.run_again({key for key, one in zip(oracle.trials, ended, strict=True) if not one})
     return oracle
 
 
 def _positions(space: list[Dimension]) -> list[Dimension]:
     """Return the space with the place of each value in its list instead of the value."""
     lists = {one.path: one.values for one in space}
-    return [
-        Dimension(
-            one.path,
-            tuple(range(len(one.values))),
-            {
-                path: tuple(lists[path].index(value) for value in allowed)
-                for path, allowed in one.conditions.items()
-            },
-        )
-        for one in space
-    ]
+    found = []
+    for one in space:
+        met = {
+            path: tuple(lists[path].index(value) for value in allowed)
+            for path, allowed in one.conditions.items()
+        }
+        found.append(Dimension(one.path, tuple(range(len(one.values))), met))
+    return found
 
 
 def _hyperparameters(space: list[Dimension]) -> keras_tuner.HyperParameters:

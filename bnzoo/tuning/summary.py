@@ -103,12 +103,9 @@ def _trial_status(runs: list[Entry]) -> str:
 
     A run that completed without the objective is no divergence, though it has no score either.
     """
-    statuses = [run["status"] for run in runs]
-    if "missing" in statuses:
-        return "missing"
-    if "diverged" in statuses:
-        return "diverged"
-    return "unmeasured" if any(run["score"] is None for run in runs) else "completed"
+    found = {run["status"] for run in runs}
+    found |= {"unmeasured" for run in runs if run["score"] is None}
+    return next((one for one in ("missing", "diverged", "unmeasured") if one in found), "completed")
 
 
 def _run_entry(folder: SweepFolder, config: Config, trial: Trial, seed: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from bnzoo.config.tune import Objective
 from bnzoo.errors import InputError, plural
 from bnzoo.runs import RunFolder, SweepFolder
 
-COMPLETED, RUNNING = "COMPLETED", "RUNNING"
+COMPLETED = "COMPLETED"
 LARGEST_SCORE = 1e8
 """Measured scores are cut off here, so that they stay better than that of divergence."""
 WORST_SCORE = 1e9
@@ -70,7 +70,7 @@ def as_trial(number: str, positions: dict[str, Any], space: list[Dimension]) -> 
     return Trial(
         number=int(number),
         values={
-            one.path: one.values[positions[one.path]] for one in space if one.path in positions
+            key.path: key.values[positions[key.path]] for key in space if key.path in positions
         },
         epochs=positions.get("tuner/epochs"),
         epochs_before=positions.get("tuner/initial_epoch", 0),
@@ -83,7 +83,7 @@ class TrialState:
 
     Attributes:
         trial: the trial.
-        status: `COMPLETED`, `RUNNING`, or what keras-tuner calls one that failed.
+        status: `COMPLETED`, `RUNNING` or `FAILED`, as keras-tuner calls it.
         score: once completed.
         worker: who runs it now.
     """
@@ -102,8 +102,6 @@ class TrialState:
         """
         if self.status == COMPLETED:
             return score_text(self.score, config.tune.objective)
-        if self.status != RUNNING:
-            return self.status.lower()
         for seed in config.tune.seeds_from(config.seed):
             run = folder.run(self.trial.folder, seed)
             try:

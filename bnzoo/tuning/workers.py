@@ -159,23 +159,19 @@ class WorkerPool:
         self._is_serving = True
         for worker in self._workers:
             code = worker.process.poll()
-            if code is None:
-                self._check_connected(worker)
-            elif code == 2:
+            is_late = time.monotonic() - worker.started > self._wait
+            if code is None and is_late and CONNECTED.encode() not in worker.log.read_bytes():
+                raise InputError(
+                    f"{worker.name}: expected it to reach the chief within {self._wait:g} s, and "
+                    "it has not. Is the machine too busy for so many workers? Start fewer with "
+                    "--workers, or give them more time with --wait."
+                )
+            if code == 2:
                 raise InputError(worker.message())
-            elif code > 0:
+            if code and code > 0:
                 raise WorkerError(f"{worker.name} failed: {worker.message()}")
-            elif code < 0:
+            if code and code < 0:
                 self._restart(worker, signal.Signals(-code).name)
-
-    def _check_connected(self, worker: _Worker) -> None:
-        is_late = time.monotonic() - worker.started > self._wait
-        if is_late and CONNECTED.encode() not in worker.log.read_bytes():
-            raise InputError(
-                f"{worker.name}: expected it to reach the chief within {self._wait:g} s, and it "
-                "has not. Is the machine too busy for so many workers? Start fewer with "
-                "--workers, or give them more time with --wait."
-            )
 
     def _restart(self, worker: _Worker, reason: str) -> None:
         if worker.starts == MOST_STARTS:
@@ -213,22 +209,19 @@ def stop_without_starter() -> None:
 
     That may be killed, or its terminal closed.
     """
-    starter = os.environ.get(STARTER)
-    if starter is None:
-        return
+    if STARTER in os.environ:
+        threading.Thread(target=_stop_orphan, daemon=True).start()
 
-    def watch() -> None:
-        while os.getppid() == int(starter):
-            time.sleep(1)
-        os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, daemon=True).start()
+def _stop_orphan() -> None:
+    while os.getppid() == int(os.environ[STARTER]):
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 def cores_of(workers: int) -> list[set[int]]:
