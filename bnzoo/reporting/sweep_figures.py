@@ -136,6 +136,8 @@ def _draw_diverged(axes: Axes, grid: Grid, points: list[Point], styles: dict[str
     if not diverged:
         return False
     low, high = axes.get_ylim()
+    axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= high])
+    axes.axhline(low, color=MUTED, lw=0.5)
     axes.set_ylim(low - (0.02 + 0.05 * len(styles)) * (high - low), high)
     for point in diverged:
         height = 0.03 + 0.045 * grid.placements.index(point.placement)  # of the axes
