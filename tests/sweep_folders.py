@@ -6,7 +6,7 @@ import math
 from bnzoo.files import RowFile
 from bnzoo.runs import HISTORY_COLUMNS
 from bnzoo.studies.statistics import describe, paired_difference, sentence
-from bnzoo.tuning.verdict import sweep_verdict
+from bnzoo.tuning.verdict import best_words, sweep_verdict
 
 RATE, PLACEMENT = "train.optimizer.learning_rate", "model.placement"
 RATES = (0.0001, 0.0004642, 0.002154, 0.01, 0.04642, 0.2154, 1.0)
@@ -44,7 +44,7 @@ def make_sweep(folder, rates=RATES, placements=BEST_AT, seeds=(0, 1), metric="va
         "trials": trials,
         "placements": entries,
         "comparisons": _comparisons(entries, metric, direction),
-        "best": best,
+        "best": best and {**best, "words": best_words(best, metric)},
         "chosen_by": "the highest score",
         "stable": "no trial with the rate diverged, and more",
     }

@@ -9,7 +9,6 @@ from bnzoo.files import write_atomically
 from bnzoo.runs import RunFolder, SweepFolder
 from bnzoo.tuning.summary import summarize
 from bnzoo.tuning.trials import WORST_SCORE
-from bnzoo.tuning.verdict import best_text
 
 COLUMNS = ("seed", "score", "status", "epochs", "seconds", "test_accuracy", "folder")
 
@@ -60,7 +59,7 @@ def _table(summary: dict[str, Any]) -> str:
 def _best_config(folder: SweepFolder, summary: dict[str, Any]) -> str:
     best = summary["best"]
     lines = (
-        f"# The best of the sweep {summary['name']}: {best_text(summary)}.",
+        f"# The best of the sweep {summary['name']}: {best['words']}.",
         f"# Chosen by {summary['chosen_by']}.",
         f"# Its run is {best['folder']}; made again with",
         f"#   bnzoo train {folder.best_file}",

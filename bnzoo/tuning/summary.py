@@ -11,7 +11,7 @@ from bnzoo.runs import SweepFolder
 from bnzoo.studies.statistics import describe, paired_difference, sentence
 from bnzoo.studies.summary import origin, protocol
 from bnzoo.tuning.trials import Trial, read_trials, run_score, trial_score
-from bnzoo.tuning.verdict import sweep_verdict
+from bnzoo.tuning.verdict import best_words, sweep_verdict
 
 STABLE_WITHIN = 0.05
 """Each seed of a stable rate is within these 5 points of its placement's best mean accuracy."""
@@ -37,6 +37,7 @@ def summarize(
         command: the command that runs it again.
     """
     tune, seeds = config.tune, config.tune.seeds_from(config.seed)
+    objective = tune.objective.name
     found = [state.trial for state in read_trials(folder, config)]
     trials = [_trial_entry(folder, config, trial, seeds) for trial in found]
     ended = [run.pop("summary") for trial in trials for run in trial["runs"]]
@@ -61,10 +62,10 @@ def summarize(
         "trials": trials,
         "placements": placements,
         "comparisons": [
-            _comparison(better, other, tune.objective.name)
+            _comparison(better, other, objective)
             for better, other in itertools.combinations(ranked, 2)
         ],
-        "best": ranked[0] if ranked else None,
+        "best": {**ranked[0], "words": best_words(ranked[0], objective)} if ranked else None,
         "chosen_by": _chosen_by(config, seeds),
         "stable": STABLE + (LONGEST if tune.algorithm == "hyperband" else ""),
     }

@@ -12,7 +12,7 @@ def sweep_verdict(summary: Summary) -> str:
     if not summary["best"]:
         texts = [_without_best(summary)]
     else:
-        texts = [f"Best is {best_text(summary)}.", *_differences(summary), *_stable(summary)]
+        texts = [f"Best is {summary['best']['words']}.", *_differences(summary), *_stable(summary)]
         if len(summary["seeds"]) == 1:
             texts.append("One seed a trial: none of this is settled.")
     return " ".join(
@@ -20,12 +20,15 @@ def sweep_verdict(summary: Summary) -> str:
     )
 
 
-def best_text(summary: Summary) -> str:
-    """Say which trial was best and how good it was."""
-    best, metric = summary["best"], summary["objective"]["name"]
-    return (
-        f"{best['trial']}: {formatting.metric(metric)} {formatting.score(best['scores'], metric)}"
-    )
+def best_words(best: dict[str, Any], metric: str) -> str:
+    """Say which trial was best and how good it was.
+
+    Args:
+        best: the best trial's entry.
+        metric: the objective's name.
+    """
+    score = formatting.score(best["scores"], metric)
+    return f"{best['trial']}: {formatting.metric(metric)} {score}"
 
 
 def _without_best(summary: Summary) -> str:
