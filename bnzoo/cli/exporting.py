@@ -76,11 +76,9 @@ def describe_choice(summary: dict[str, Any]) -> str:
         groups, sentence = summary["variants"].values(), best_run_sentence(summary)
     else:
         groups, best, objective = summary["trials"], summary["best"], summary["objective"]
-        values = best["values"].items()
-        trial = ", ".join(f"{path.rpartition('.')[2]} {value}" for path, value in values)
         end = "highest" if objective["direction"] == "max" else "lowest"
         sentence = (
-            f"{run_name(trial, best['seed'])}: the trial has the {end} mean "
+            f"{run_name(best['trial'], best['seed'])}: the trial has the {end} mean "
             f"{metric(objective['name'])}, and of its runs seed {best['seed']} the {end}"
         )
     return f"best of {sum(len(group['runs']) for group in groups)} runs: {sentence}"
