@@ -13,7 +13,7 @@ import bnzoo
 from bnzoo import versions
 from bnzoo.ops import kernels, layouts
 from bnzoo.surgery import graph
-from bnzoo.training import bad_batches, lifetime, settings
+from bnzoo.training import bad_batches, settings
 
 
 @pytest.fixture
@@ -97,8 +97,8 @@ def test_determinism_can_only_be_switched_on(hide):
 
 
 def test_a_run_keeps_its_graphs(hide):
-    hide(lifetime)
-    with one_warning("Memory grows"), lifetime.gradients_let_go():
+    hide(settings)
+    with one_warning("Memory grows"), settings.gradients_let_go():
         bnzoo.BatchNormalization()(images(), training=True)
 
 
@@ -118,7 +118,7 @@ def test_this_version_has_every_private_name(hide):
         kernels.inside_xla()
         layouts._tensorflow_barrier()
         bnzoo.fold_batch_norm(small_model())
-        with settings._determinism(True), lifetime.gradients_let_go():
+        with settings._determinism(True), settings.gradients_let_go():
             pass
         assert callable(versions.private(small_model(), "_flatten_layers", ""))
 
