@@ -25,13 +25,9 @@ def versions(*more: str) -> dict[str, str]:
 
 def machine() -> dict[str, str | int]:
     """Return processor, usable cores and operating system."""
-    return {"cpu": _cpu_name(), "cores": _usable_cores(), "system": platform.system()}
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return {"cpu": _cpu_name(), "cores": cores, "system": platform.system()}
 
 
 def _cpu_name() -> str:

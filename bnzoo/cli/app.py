@@ -110,9 +110,8 @@ def _print_versions(wanted: bool) -> None:
         from bnzoo.environment import versions
 
         found = versions()
-        print(f"bnzoo {found['bnzoo']}")
-        print(f"TensorFlow {found['tensorflow']}")
-        print(f"Keras {found['keras']}")
+        for name in ("bnzoo", "TensorFlow", "Keras"):
+            print(name, found[name.lower()])
         raise typer.Exit
 
 

@@ -44,12 +44,12 @@ def compare(
 
     check_available(checked.data.name)
     start_tensorflow_quietly()
-    from bnzoo.cli.progress import Interruption, StudyProgress
+    from bnzoo.cli.progress import EpochProgress, Interruption
     from bnzoo.runs import StudyFolder
     from bnzoo.studies import compare as run
 
     again = command_line("compare", config, out, overrides)
-    with StudyProgress() as progress, resumable(StudyFolder(out).config_file, again, progress.line):
+    with EpochProgress() as progress, resumable(StudyFolder(out).config_file, again, progress.line):
         summary = run(
             checked,
             out,

@@ -3,25 +3,24 @@
 import time
 
 import keras
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bnzoo.cli.app import on_stop, quiet_console
 from bnzoo.config import Config, expected_trials
 from bnzoo.tuning.trials import Trial, score_text
 
-REFRESH_SECONDS = 0.2
-
 
 class EpochProgress(keras.callbacks.Callback):
     """One line per finished epoch; on a terminal also a bar over the steps of the whole run.
 
+    Of several runs there is one overall line besides: `run 4/9 before seed 1`.
+
     Use it as a context manager, so that the bar goes away however the run ends.
     """
 
-    def __init__(self, console: Console | None = None):
+    def __init__(self):
         super().__init__()
-        self.console = console or quiet_console()
+        self.console = quiet_console()
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -32,8 +31,7 @@ class EpochProgress(keras.callbacks.Callback):
             transient=True,
             disable=not self.console.is_terminal,
         )
-        self._task = None
-        self._drawn = 0.0
+        self._task = self._overall = None
 
     def __enter__(self):
         self._bar.start()
@@ -52,22 +50,17 @@ class EpochProgress(keras.callbacks.Callback):
         steps = self.params["steps"]
         if self._task is None:
             self._first_epoch = epoch
-            self._task = self._bar.add_task(
-                "", total=steps and (self.params["epochs"] - epoch) * steps, unit="steps"
-            )
-        self._done = (epoch - self._first_epoch) * (steps or 0)
+            total = (self.params["epochs"] - epoch) * steps
+            self._task = self._bar.add_task("", total=total, unit="steps")
+        self._done = (epoch - self._first_epoch) * steps
 
     def on_train_batch_end(self, batch, logs=None):
-        """Move the bar, but not at every step: drawing costs more than a small step."""
-        now = time.perf_counter()
-        if self._bar.disable or now - self._drawn < REFRESH_SECONDS:
-            return
-        self._drawn = now
-        self._bar.update(
-            self._task,
-            completed=self._done + batch + 1,
-            description=f"epoch {self._epoch + 1}/{self.params['epochs']}  loss {logs['loss']:.4f}",
-        )
+        """Move the bar; it is drawn a few times a second by a thread of its own."""
+        if not self._bar.disable:
+            epoch = f"epoch {self._epoch + 1}/{self.params['epochs']}"
+            description = f"{epoch}  loss {logs['loss']:.4f}"
+            completed = self._done + batch + 1
+            self._bar.update(self._task, completed=completed, description=description)
 
     def on_epoch_end(self, epoch, logs=None):
         """Print what the epoch reached."""
@@ -76,16 +69,8 @@ class EpochProgress(keras.callbacks.Callback):
         seconds = time.perf_counter() - self._started
         self.line(f"epoch {epoch + 1:>{width}}/{self.params['epochs']}  {shown}  {seconds:.1f} s")
 
-
-class StudyProgress(EpochProgress):
-    """The same for run after run, with one overall line: `run 4/9 before seed 1`."""
-
-    def __init__(self, console: Console | None = None):
-        super().__init__(console)
-        self._overall = None
-
     def begin_run(self, position: int, total: int, label: str) -> None:
-        """Show which run begins, and start the bar over the steps anew.
+        """Show which of several runs begins, and start the bar over the steps anew.
 
         Args:
             position: of the run among all, from 1; earlier ones are done.
@@ -102,16 +87,15 @@ class StudyProgress(EpochProgress):
         self._bar.update(self._overall, completed=position - 1, description=text)
 
 
-class SweepProgress(StudyProgress):
+class SweepProgress(EpochProgress):
     """The same for trial after trial of a sweep; a trial has a run for each of its seeds.
 
     Args:
         config: the sweep's.
-        console: where to draw; by default the standard output.
     """
 
-    def __init__(self, config: Config, console: Console | None = None):
-        super().__init__(console)
+    def __init__(self, config: Config):
+        super().__init__()
         self._objective = config.tune.objective
         self._seeds, self._total = config.tune.seeds_from(config.seed), expected_trials(config)
 

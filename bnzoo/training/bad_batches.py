@@ -43,7 +43,8 @@ class BadBatches(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Watch the layers; the training step is traced again to contain the count."""
-        for layer in all_layers(self.model, "Bad batches of nested models are not counted."):
+        flatten = private(self.model, "_flatten_layers", "Nested models are not watched.")
+        for layer in flatten() if flatten else self.model.layers:
             if isinstance(layer, BatchNormalization):
                 layer.batch_observer = self._observe
         self.model.make_train_function(force=True)
@@ -95,14 +96,3 @@ def _tensorflow_count():
         synchronization=tf.VariableSynchronization.ON_READ,
         aggregation=tf.VariableAggregation.SUM,
     )
-
-
-def all_layers(model: keras.Model, without: str) -> list[keras.Layer]:
-    """Return the layers of a model, those of nested models too.
-
-    Args:
-        model: the model.
-        without: what is lost where Keras does not tell of nested models any more.
-    """
-    flatten = private(model, "_flatten_layers", without)
-    return list(flatten()) if flatten else model.layers

@@ -13,7 +13,6 @@ from bnzoo.errors import plural
 from bnzoo.models import build_model
 from bnzoo.runs import HISTORY_COLUMNS, RunFolder
 from bnzoo.saving import load_keras_file, save_model
-from bnzoo.training.bad_batches import all_layers
 from bnzoo.training.callbacks import FollowWeights, Record
 from bnzoo.training.compiling import compile_model
 from bnzoo.training.settings import devices, run_settings
@@ -130,7 +129,8 @@ class _Run:
             raise
         if not math.isfinite(tested["loss"]):
             # The last update ruined the weights, and nothing was measured after it until now.
-            self.divergence.stop_after_training(self.record.rows)
+            epochs = len(self.record.rows)
+            self.divergence.diverged = {"epoch": epochs, "step": epochs * self.steps_per_epoch}
             return self._finish("diverged")
         save_model(self.model, self.folder.model_file)
         summary = self._finish("completed", {key: float(value) for key, value in tested.items()})
@@ -189,16 +189,10 @@ class _Run:
 
     def _moving_statistics(self) -> dict[str, float] | None:
         """Return how far those of the saved model are from where they began, if it has any."""
-        momenta = [
-            layer.momentum
-            for layer in all_layers(self.model, "Nested models are not looked at.")
-            if isinstance(layer, keras.layers.BatchNormalization)
-            and layer.trainable
-            and layer.momentum is not None
-        ]
-        if not momenta:
+        momentum = self.config.model.batch_norm.momentum
+        if self.config.model.placement == "none" or momentum is None:
             return None
-        momentum, steps = max(momenta), self.model_epoch * self.steps_per_epoch
+        steps = self.model_epoch * self.steps_per_epoch
         return {"momentum": momentum, "steps": steps, "initial_share": momentum**steps}
 
 

@@ -27,8 +27,8 @@ def best_row(rows: Sequence[Row], metric: str) -> Row | None:
         rows: the history.
         metric: a column; accuracies are maximized, losses minimized.
     """
-    measured = [row for row in rows if _is_number(row.get(metric))]
-    return max(measured, key=lambda row: _score(row[metric], metric), default=None)
+    best = max(rows, key=lambda row: _score(row, metric), default=None)
+    return best if best and math.isfinite(_score(best, metric)) else None
 
 
 def should_stop(rows: Sequence[Row], stopping: EarlyStopping | None) -> bool:
@@ -38,12 +38,7 @@ def should_stop(rows: Sequence[Row], stopping: EarlyStopping | None) -> bool:
     """
     if stopping is None or not rows:
         return False
-    scores = [
-        _score(row[stopping.monitor], stopping.monitor)
-        if _is_number(row[stopping.monitor])
-        else float("-inf")
-        for row in rows
-    ]
+    scores = [_score(row, stopping.monitor) for row in rows]
     best, waited = scores[0], 0
     for score in scores[1:]:
         if score - stopping.min_delta > best:
@@ -53,11 +48,11 @@ def should_stop(rows: Sequence[Row], stopping: EarlyStopping | None) -> bool:
     return waited >= max(stopping.patience, 1)
 
 
-def _is_number(value: float | None) -> bool:
-    return value is not None and value == value
-
-
-def _score(value: float, metric: str) -> float:
+def _score(row: Row, metric: str) -> float:
+    """Return what is to be as large as possible; no number is worse than all of them."""
+    value = row.get(metric)
+    if value is None or math.isnan(value):
+        return -math.inf
     return value if metric.endswith("accuracy") else -value
 
 
@@ -106,14 +101,8 @@ class DivergenceStop(keras.callbacks.Callback):
             self._stop(self._steps_per_epoch, None)
 
     def _stop(self, step: int, loss: float | None) -> None:
-        self._diverge(self._epoch + 1, self._epoch * self._steps_per_epoch + step, loss)
-        self.model.stop_training = True
-
-    def stop_after_training(self, rows: list[dict]) -> None:
-        """Say that the last step of these epochs ruined the weights."""
-        self._diverge(len(rows), len(rows) * self._steps_per_epoch, None)
-
-    def _diverge(self, epoch: int, step: int, loss: float | None) -> None:
-        self.diverged = {"epoch": epoch, "step": step}
+        step += self._epoch * self._steps_per_epoch
+        self.diverged = {"epoch": self._epoch + 1, "step": step}
         if loss is not None:
             self.diverged |= {"loss": loss, "first_loss": self.first_loss}
+        self.model.stop_training = True
