@@ -12,10 +12,12 @@ from PIL import Image
 from study_folders import make_study
 from sweep_folders import make_sweep
 
-from bnzoo import config, runs
+from bnzoo import config, load_model, runs
 from bnzoo.cli.exporting import describe_choice
+from bnzoo.errors import InputError
 from bnzoo.serving import parity
 from bnzoo.serving.prediction import predict_images
+from bnzoo.studies import compare
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +150,28 @@ def test_damaged_metadata_is_one_clear_error(call, images, tmp_path, monkeypatch
     code, _, errors = call("predict", folder, images[0])
     assert code == 2
     assert "expected the metadata of an export" in errors
+
+
+def test_a_best_run_without_its_model_is_one_line_that_is_true(call, tmp_path):
+    """Of a study too: the run has completed, and --resume would not bring the model back."""
+    out = tmp_path / "study"
+    tree = {
+        "data": {"name": "digits", "batch_size": 256},
+        "model": {"name": "dense", "units": [4]},
+        "train": {"epochs": 1, "tensorboard": False},
+        "compare": {"variants": {"none": {"model.placement": "none"}}, "seeds": [0]},
+    }
+    compare(config.validate(tree, "test"), out)
+    best = runs.StudyFolder(out).best_run()
+    best.model_file.unlink()
+    with pytest.raises(InputError) as error:
+        load_model(best.path)
+    code, printed, errors = call("export", out, "--out", tmp_path / "served")
+    assert (code, printed) == (2, "")
+    assert errors == f"bnzoo export: {error.value}\n"
+    assert f"{best.path}: the run is completed and has no model.keras. Bring it back" in errors
+    assert "--resume" not in errors
+    assert not (tmp_path / "served").exists()
 
 
 def test_export_says_which_run_it_takes_and_how_it_was_chosen(call, tmp_path):
