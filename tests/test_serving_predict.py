@@ -1,9 +1,12 @@
 """`bnzoo predict`, `export` and `serve` from the command line: tables, and one clear error each."""
 
 import json
+import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -131,6 +134,19 @@ def test_a_wrong_folder_is_one_line_that_leads_on(call, exported, tmp_path):
         assert errors.startswith(f"bnzoo {arguments[0]}: {arguments[1]}: expected ")
         assert len(errors.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("level", ["", "3"])
+def test_errors_come_without_what_tensorflow_logs_when_it_starts(level, exported, tmp_path):
+    """In a process of its own, where nobody has started TensorFlow before."""
+    (tmp_path / "bad.png").write_text("no image")
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": level}
+    if not level:
+        del environment["TF_CPP_MIN_LOG_LEVEL"]
+    command = [sys.executable, "-m", "bnzoo", "predict", str(exported), str(tmp_path / "bad.png")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"bnzoo predict: .*bad\.png: cannot be decoded; .*\n", done.stderr)
 
 
 def test_predict_from_an_export_that_cannot_be_loaded_is_one_line(call, exported, tmp_path):
