@@ -52,9 +52,9 @@ class RunFolder(Folder):
         Raises:
             InputError: a resumed run met other data before.
         """
-        if data and self.data_file.exists():
-            self._refuse_other_data(json.loads(self.data_file.read_text()), data)
         if data:
+            if self.data_file.exists():
+                self._refuse_other_data(json.loads(self.data_file.read_text()), data)
             write_atomically(self.data_file, json.dumps(data, indent=2) + "\n")
         super().claim(config)
 

@@ -7,7 +7,7 @@ import keras
 from bnzoo.config.train import EarlyStopping, FollowedWeight
 from bnzoo.errors import InputError, nearest
 from bnzoo.files import RowFile
-from bnzoo.runs import RunFolder
+from bnzoo.runs import HISTORY_COLUMNS, RunFolder
 from bnzoo.saving import save_model
 from bnzoo.training.stopping import DivergenceStop, best_row, should_stop
 
@@ -80,7 +80,6 @@ class Record(keras.callbacks.Callback):
 
     Args:
         folder: the run folder.
-        columns: the heading of `history.csv`.
         epochs_done: complete epochs of a resumed run; later rows are dropped.
         divergence: no checkpoint is made of an epoch that diverged.
         stopping: early stopping; its best epoch's checkpoint is kept.
@@ -89,14 +88,13 @@ class Record(keras.callbacks.Callback):
     def __init__(
         self,
         folder: RunFolder,
-        columns: tuple[str, ...],
-        epochs_done: int,
+        epochs_done,
         divergence: DivergenceStop,
         stopping: EarlyStopping | None,
     ):
         super().__init__()
         self._folder, self._divergence, self._stopping = folder, divergence, stopping
-        self._file = RowFile(folder.history_file, columns, epochs_done)
+        self._file = RowFile(folder.history_file, HISTORY_COLUMNS, epochs_done)
 
     @property
     def rows(self) -> list[dict]:
@@ -106,8 +104,7 @@ class Record(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         """Start the clock and note the rate that the epoch begins with."""
         self._started = time.perf_counter()
-        rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-        self._learning_rate = float(rate)
+        self._learning_rate = float(self.model.optimizer.learning_rate)
 
     def on_epoch_end(self, epoch, logs=None):
         """Write the row, then the checkpoint: a row without a checkpoint is run again."""

@@ -11,7 +11,7 @@ from bnzoo import data, environment
 from bnzoo.config import Config
 from bnzoo.errors import plural
 from bnzoo.models import build_model
-from bnzoo.runs import HISTORY_COLUMNS, RunFolder
+from bnzoo.runs import RunFolder
 from bnzoo.saving import load_keras_file, save_model
 from bnzoo.training.callbacks import FollowWeights, Record
 from bnzoo.training.compiling import compile_model
@@ -76,9 +76,8 @@ class _Run:
         board = keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False)
         description = self._description()
         folder.claim(config, describe_splits(splits))
-        self.record = Record(
-            folder, HISTORY_COLUMNS, self.epochs_done, self.divergence, config.train.early_stopping
-        )
+        stopping = config.train.early_stopping
+        self.record = Record(folder, self.epochs_done, self.divergence, stopping)
         self.callbacks = [
             # A resumed run sees the batches of an undisturbed one.
             keras.callbacks.LambdaCallback(
