@@ -2,21 +2,16 @@
 
 import contextlib
 import json
-import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import filelock
 import pydantic_core
 
 from bnzoo.config import Config, differences, dump_config, load_resolved
 from bnzoo.errors import InputError
 from bnzoo.files import make_writable_folder, write_atomically
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None
 
 
 class Folder:
@@ -29,6 +24,7 @@ class Folder:
         self.path = Path(path)
         self.config_file = self.path / "config.yaml"
         self.summary_file = self.path / "summary.json"
+        self._lock_file = self.path / ".lock"  # there while a process is at work
 
     # --- opening ---------------------------------------------------------------------------------
 
@@ -89,18 +85,18 @@ class Folder:
         """
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         make_writable_folder(self.path)
-        descriptor = os.open(self.path, os.O_RDONLY)
         try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-        except BlockingIOError:
+            with filelock.FileLock(self._lock_file, timeout=0):
+                try:
+                    yield
+                finally:
+                    self._lock_file.unlink(missing_ok=True)
+        except filelock.Timeout:
             raise InputError(
                 f"{self.path}: another process is at work in this folder. "
                 "Wait until it has ended, or choose another folder with --out."
             ) from None
         finally:
-            os.close(descriptor)
             for folder in made:
                 with contextlib.suppress(OSError):  # something is in it
                     folder.rmdir()
