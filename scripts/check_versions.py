@@ -1,6 +1,6 @@
 """Run the layer, model, surgery and training tests with the oldest and the newest versions.
 
-    scripts/test --versions              # oldest and newest: about 10 minutes on 2 cores
+    scripts/test --versions              # oldest and newest: about 10 minutes each on 2 cores
     scripts/test --versions newest       # one of them
 
 The oldest are the floors of `pyproject.toml`, under its oldest Python; the newest what pip finds
