@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from rich.text import Text
 
 import bnzoo
-from bnzoo.reporting.explanation import WIDTH, explain, fixed
-from bnzoo.reporting.worked_example import BUILT_IN, Settings, work_through
+from bnzoo.reporting.worked_example import BUILT_IN, WIDTH, Settings, explain, work_through
 
 
 @pytest.fixture
@@ -52,11 +52,11 @@ def by_the_layer(batch, settings, dtype="float64"):
         "mean": statistics.moving_mean.numpy(),
         "variance": statistics.moving_variance.numpy(),
         "unbiased": followed.moving_variance.numpy(),
-        "normalized": normalized,
-        "outputs": outputs,
-        "inference": inference,
-        "moving mean": layer.moving_mean.numpy(),
-        "moving variance": layer.moving_variance.numpy(),
+        "x_hat": np.moveaxis(normalized, settings.axis, -1),
+        "y": np.moveaxis(outputs, settings.axis, -1),
+        "inference": np.moveaxis(inference, settings.axis, -1),
+        "moving_mean": layer.moving_mean.numpy(),
+        "moving_variance": layer.moving_variance.numpy(),
     }
 
 
@@ -94,8 +94,8 @@ def test_the_built_in_batch_gives_the_published_numbers(explained):
     for numbers in (
         "mean 4.3333 28.6667 88.6667",
         "variance 7.4444 27.5556 30.0000",
-        "channel 1, sample 1 -1.5882 -0.1222 1.3439",
-        "moving mean 0.4333 2.8667 8.8667",
+        "x_hat[0, :, 0, 0] -1.5882 0.8255 1.3389",
+        "moving_mean 0.4333 2.8667 8.8667",
     ):
         assert numbers in " ".join(printed.split())
 
@@ -119,10 +119,8 @@ def test_large_inputs_are_shortened_and_say_so(explained, tmp_path):
     np.save(tmp_path / "large.npy", random_batch((40, 9, 9, 30)))
     printed = explained("--input", tmp_path / "large.npy")[1]
     for text in (
-        "... 26 more channels",
-        "... 38 more samples",
-        "... 5 more rows",
-        "... 5 more\n",
+        "... 25 more channels\n",
+        "... 3222 more rows\n",
         "n = 3240 values",
     ):
         assert text in printed
@@ -133,22 +131,25 @@ def test_formulas_are_python_and_compute_what_is_printed():
     settings = dataclasses.replace(settings, axis=1, unbiased=True)
     worked = work_through(batch[:, :1], settings)
     names = {
-        "x": worked["batch"], "n": worked["batch"].size, "sum": np.sum, "sqrt": np.sqrt,
+        "x": worked["x"], "n": worked["x"].size, "sum": np.sum, "sqrt": np.sqrt,
         "gamma": 1.0, "beta": 0.0, "epsilon": settings.epsilon, "momentum": settings.momentum,
         "moving_mean": 0.0, "moving_variance": 1.0,
     }  # fmt: skip
     ys = []
-    for step in explain(worked, settings):
-        for formula in step.formulas:
-            exec(formula, names)
-        ys += [names.get("y")] if "y" in names else []
-    np.testing.assert_allclose(ys[0], worked["outputs"], rtol=1e-12)
+    for line in Text.from_markup(explain(worked, settings)).plain.splitlines():
+        if line.startswith("    ") and " = " in line:
+            exec(line.strip(), names)
+            ys += [names.pop("y")] if "y" in names else []
+    assert len(ys) == 2
+    np.testing.assert_allclose(ys[0], worked["y"], rtol=1e-12)
     np.testing.assert_allclose(ys[-1], worked["inference"], rtol=1e-12)
-    np.testing.assert_allclose(names["moving_variance"], worked["moving variance"][0], rtol=1e-12)
+    np.testing.assert_allclose(names["moving_variance"], worked["moving_variance"][0], rtol=1e-12)
 
 
 def test_what_rounds_to_zero_has_no_sign():
-    assert [fixed(value, 2) for value in (-0.001, -0.0, -0.006)] == ["0.00", "0.00", "-0.01"]
+    settings = Settings(beta=(-0.001, 0.0, -0.006))
+    text = explain(work_through(random_batch((4, 3)), settings), settings, decimals=2)
+    assert "beta 0.00 0.00 -0.01" in " ".join(text.split())
 
 
 def bad_inputs(folder):
@@ -170,8 +171,8 @@ def bad_inputs(folder):
     files = {
         "none": "No such file", "text": "expected a .npy file", "empty_file": ".npy file",
         "flat": "[3]", "empty": "[0, 3]", "object": "a .npy file of numbers", "words": "<U1",
-        "complex": "complex128", "nan": "got 1 that", "infinite": "got 1 that",
-        "huge": "finite results",
+        "complex": "complex128", "nan": "missing ones in x", "infinite": "missing ones in x",
+        "huge": "missing ones in variance",
     }  # fmt: skip
     return [
         *((["--input", folder / f"{name}.npy"], text) for name, text in files.items()),
@@ -179,7 +180,7 @@ def bad_inputs(folder):
         (["--input", folder / "constant.npy", "--epsilon", "0"], "above 0"),
         (["--gamma", "1,2"], "or 3 with commas between them (one per channel), got 1,2."),
         (["--beta", "1,x"], "got '1,x'"),
-        (["--beta", "nan"], "got nan"),
+        (["--beta", "nan"], "missing ones in beta"),
         (["--epsilon", "-1"], "got -1"),
         (["--epsilon", "nan"], "got nan"),
         (["--momentum", "1.5"], "got 1.5"),
@@ -191,6 +192,6 @@ def test_bad_input_is_one_clear_error_with_code_2(explained, tmp_path):
     for arguments, message in bad_inputs(tmp_path):
         code, printed, errors = explained(*arguments)
         assert (code, printed) == (2, ""), arguments
-        assert errors.startswith("bnzoo explain: --") or "finite results" in errors, errors
+        assert errors.startswith("bnzoo explain: --") or "finite numbers" in errors, errors
         assert message in errors, (arguments, errors)
         assert errors.count("\n") == 1

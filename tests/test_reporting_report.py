@@ -208,7 +208,7 @@ def test_texts_of_others_are_escaped(tmp_path):
 
 def test_reporting_starts_neither_tensorflow_nor_keras():
     script = (
-        "import sys, bnzoo.reporting.report, bnzoo.reporting.explanation\n"
+        "import sys, bnzoo.reporting.report, bnzoo.reporting.worked_example\n"
         "assert not {'tensorflow', 'keras', 'matplotlib.pyplot'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

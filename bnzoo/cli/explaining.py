@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bnzoo.cli.app import command
+from bnzoo.cli.app import command, quiet_console
 from bnzoo.errors import InputError
 
 Input = Annotated[
@@ -43,7 +43,7 @@ def explain(
 
     The built-in batch has 2 images of 3 channels and 3 x 3 pixels, channels first.
     """
-    from bnzoo.reporting import explanation, worked_example
+    from bnzoo.reporting import worked_example
 
     settings = worked_example.Settings(
         axis=axis if axis is not None else (-1 if file else worked_example.BUILT_IN_AXIS),
@@ -55,7 +55,7 @@ def explain(
     )
     batch = worked_example.BUILT_IN if file is None else worked_example.read_batch(file)
     values = worked_example.work_through(batch, settings)
-    _print(explanation.explain(values, settings, decimals))
+    quiet_console().print(worked_example.explain(values, settings, decimals))
 
 
 def _numbers(name: str, text: str) -> tuple[float, ...]:
@@ -66,24 +66,3 @@ def _numbers(name: str, text: str) -> tuple[float, ...]:
             f"--{name}: expected one number, or several with commas between them, got {text!r}. "
             f"For example --{name} 1,0.5,2."
         ) from None
-
-
-def _print(steps) -> None:
-    """Bold titles and cyan formulas on a terminal; elsewhere the same lines without color."""
-    import textwrap
-
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False, soft_wrap=True)
-    for place, step in enumerate(steps, start=1):
-        title = f"{place}. {step.title}"
-        console.print(Text(title, "bold"))
-        console.print(Text("-" * len(title), "dim"))
-        console.print(Text(textwrap.fill(step.words, 80)))
-        for formula in step.formulas:
-            console.print(Text(f"    {formula}", "bold cyan"))
-        console.print()
-        for line in step.numbers:
-            console.print(Text(f"  {line}".rstrip()))
-        console.print()

@@ -1,14 +1,14 @@
-"""Batch normalization of one small batch, with every step kept: float64 NumPy, no TensorFlow.
+"""Batch normalization of one small batch, step by step: float64 NumPy, no TensorFlow.
 
 The layer's formulas live in `ops/`, on Keras' backend, which takes seconds to start. They are
 repeated here so that `bnzoo explain` answers at once; tests hold both to the same numbers.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jinja2 import Environment, PackageLoader
 
 from bnzoo.errors import InputError
 
@@ -27,6 +27,9 @@ BUILT_IN = np.array(
 )  # fmt: skip
 BUILT_IN_AXIS = 1
 
+WIDTH = 80  # characters of a line
+MOST_ROWS, MOST_CHANNELS = 18, 6  # of a table; the built-in batch has 18 rows
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -35,7 +38,7 @@ class Settings:
     axis: the channel axis, in [-ndim, ndim).
     epsilon: at least 0, in the unit of the variance; the default is PyTorch's, as in the source.
     momentum: share of the old moving average that is kept, in [0, 1]; PyTorch's 0.1 is 0.9 here.
-    gamma, beta: one number for all channels, or one per channel.
+    gamma, beta: one finite number for all channels, or one per channel.
     unbiased: whether the moving variance follows `variance * n / (n - 1)`, as in PyTorch.
     """
 
@@ -63,11 +66,11 @@ def work_through(batch: np.ndarray, settings: Settings) -> Values:
         settings: what to normalize it with.
 
     Returns:
-        Every intermediate value in float64: `batch`, `normalized`, `outputs` and `inference` in the
-        batch's shape, the others of shape (channels,).
+        Every intermediate value in float64: `x`, `x_hat`, `y` and `inference` of shape (batch, ...,
+        channels), with the channels last; the others of shape (channels,).
 
     Raises:
-        InputError: the settings do not fit the batch, or a value leaves the range of float64.
+        InputError: the settings do not fit the batch, or a value is not finite.
 
     Source:
         Ioffe and Szegedy 2015, arXiv 1502.03167, Algorithm 1 and Algorithm 2, line 11; the
@@ -84,29 +87,27 @@ def work_through(batch: np.ndarray, settings: Settings) -> Values:
     moving_mean = mean * (1 - settings.momentum)
     moving_variance = settings.momentum + followed * (1 - settings.momentum)
     scale = 1 / np.sqrt(variance + settings.epsilon)
-    moving_scale = gamma / np.sqrt(moving_variance + settings.epsilon)
-    large = {
-        "batch": x,
-        "normalized": (x - mean) * scale,
-        "outputs": (x - mean) * (gamma * scale) + beta,
-        "inference": (x - moving_mean) * moving_scale + beta,
-    }
     values = {
-        "mean": mean,
-        "variance": variance,
+        "x": x,
         "gamma": gamma,
         "beta": beta,
+        "mean": mean,
+        "variance": variance,
+        "x_hat": (x - mean) * scale,
+        "y": (x - mean) * (gamma * scale) + beta,
         "unbiased": followed,
-        "moving mean": moving_mean,
-        "moving variance": moving_variance,
-        **{name: np.moveaxis(one, -1, settings.axis) for name, one in large.items()},
+        "moving_mean": moving_mean,
+        "moving_variance": moving_variance,
+        "inference": (x - moving_mean) * (gamma / np.sqrt(moving_variance + settings.epsilon))
+        + beta,
     }
-    if not all(np.isfinite(one).all() for one in values.values()):
-        raise InputError(
-            f"expected finite results, got infinite or undefined ones with "
-            f"epsilon={settings.epsilon:g}. A constant channel needs an epsilon above 0; very "
-            "large values need to be scaled down."
-        )
+    for name, one in values.items():
+        if not np.isfinite(one).all():
+            raise InputError(
+                f"expected finite numbers, got infinite or missing ones in {name}, with "
+                f"epsilon = {settings.epsilon:g}. A constant channel needs an epsilon above 0; "
+                "very large values need to be scaled down, missing ones to be replaced."
+            )
     return values
 
 
@@ -118,7 +119,7 @@ def _check_settings(settings: Settings, shape: tuple[int, ...]) -> None:
             f"--axis: expected an integer from {-ndim} to {ndim - 1} for a batch of shape "
             f"{list(shape)}, got {axis}. Name the axis that holds the channels."
         )
-    if not 0 <= settings.epsilon < math.inf:
+    if not settings.epsilon >= 0:
         raise InputError(
             f"--epsilon: expected a number that is 0 or greater, got {settings.epsilon:g}. "
             "It is added to the variance before the root is taken: try 0.001."
@@ -129,12 +130,74 @@ def _check_settings(settings: Settings, shape: tuple[int, ...]) -> None:
             "share of the old average that is kept: PyTorch's momentum m is 1 - m here."
         )
     for name, values in (("gamma", settings.gamma), ("beta", settings.beta)):
-        if len(values) not in (1, shape[axis]) or not np.isfinite(values).all():
+        if len(values) not in (1, shape[axis]):
             raise InputError(
-                f"--{name}: expected one finite number, or {shape[axis]} with commas between them "
-                f"(one per channel), got {','.join(f'{value:g}' for value in values)}. The "
-                "channels are at --axis."
+                f"--{name}: expected one number, or {shape[axis]} with commas between them (one "
+                f"per channel), got {','.join(f'{value:g}' for value in values)}. The channels "
+                "are at --axis."
             )
+
+
+def explain(values: Values, settings: Settings, decimals: int = 4) -> str:
+    """Return a worked example as text: each step in words, its formula in Python, its numbers.
+
+    Args:
+        values: what `work_through` returned.
+        settings: what it was called with.
+        decimals: digits after the point, from 0 to 15.
+
+    Returns:
+        Lines of up to 80 characters, with rich's markup for bold titles and colored formulas.
+    """
+    x, channels = values["x"], len(values["mean"])
+
+    def table(digits: int, **rows: np.ndarray) -> str:
+        return _table(rows, settings.axis, digits)
+
+    templates = Environment(
+        loader=PackageLoader("bnzoo.reporting", "templates"), trim_blocks=True, lstrip_blocks=True
+    )
+    return templates.get_template("explanation.txt.j2").render(
+        values,
+        settings=settings,
+        decimals=decimals,
+        table=table,
+        shape=np.moveaxis(x, -1, settings.axis).shape,
+        channels=channels,
+        n=x.size // channels,
+        is_whole=np.array_equal(x, x.round()),
+        is_new=np.array_equal(values["y"], values["x_hat"]),
+    )
+
+
+def _table(rows: Values, axis: int, digits: int) -> str:
+    """Lay out numbers with a column per channel.
+
+    Args:
+        rows: arrays of shape (channels,), a row each; or of shape (batch, ..., channels), a row
+            for each position, named by its index in the batch: `x[0, :, 2, 1]`.
+        axis: of the channels in the batch.
+        digits: after the point.
+    """
+    lines = {"": [f"channel {number}" for number in range(1, MOST_CHANNELS + 1)]}
+    for name, values in rows.items():
+        channels = values.shape[-1]
+        by_position = values.reshape(-1, channels)
+        for place, row in zip(np.ndindex(values.shape[:-1]), by_position[:MOST_ROWS], strict=False):
+            index = [str(number) for number in place]
+            index.insert(axis % values.ndim, ":")
+            label = f"{name}[{', '.join(index)}]" if place else name
+            # What rounds to zero has no sign.
+            lines[label] = [f"{value:z.{digits}f}" for value in row[:MOST_CHANNELS]]
+    lead, width = max(map(len, lines)), 2 + max(len(text) for row in lines.values() for text in row)
+    fit = min(channels, MOST_CHANNELS, max(1, (WIDTH - 2 - lead) // width))
+    printed = [
+        f"  {label:<{lead}}" + "".join(f"{text:>{width}}" for text in row[:fit])
+        for label, row in lines.items()
+    ]
+    for count, what in ((len(by_position) - MOST_ROWS, "rows"), (channels - fit, "channels")):
+        printed += [f"  ... {count} more {what}"] if count > 0 else []
+    return "\n".join(printed)
 
 
 def read_batch(path: Path) -> np.ndarray:
@@ -144,7 +207,7 @@ def read_batch(path: Path) -> np.ndarray:
         float64 array of at least 2 dimensions.
 
     Raises:
-        InputError: the file cannot be read, or holds something else than finite real numbers.
+        InputError: the file cannot be read, or holds something else than real numbers.
     """
     advice = "Write one with numpy.save(path, batch)."
     try:
@@ -157,19 +220,9 @@ def read_batch(path: Path) -> np.ndarray:
         raise InputError(
             f"--input {path}: expected a .npy file of numbers, got something else. {advice}"
         ) from None
-    where = f"--input {path}: expected"
-    if batch.dtype.kind not in "fiub":
-        raise InputError(f"{where} real numbers, got {batch.dtype}. Convert them to float32.")
-    if batch.ndim < 2 or batch.size == 0:
+    if batch.dtype.kind not in "fiub" or batch.ndim < 2 or batch.size == 0:
         raise InputError(
-            f"{where} an array of shape (batch, ..., channels) that is not empty, got shape "
-            f"{list(batch.shape)}. Add the missing axes with numpy.reshape."
+            f"--input {path}: expected real numbers of shape (batch, ..., channels), not empty, "
+            f"got {batch.dtype} of shape {list(batch.shape)}. Convert or reshape them with NumPy."
         )
-    batch = batch.astype(np.float64)
-    if not np.isfinite(batch).all():
-        count = int((~np.isfinite(batch)).sum())
-        raise InputError(
-            f"{where} finite numbers, got {count} that are infinite or missing. Replace them, "
-            "for example with numpy.nan_to_num."
-        )
-    return batch
+    return batch.astype(np.float64)
