@@ -198,11 +198,11 @@ BAD_INPUTS = {
     ),
     "missing folder": lambda at: (
         ["--set", f"data.name=folder:{at / 'none'}"],
-        f"The folder {at / 'none'} does not exist",
+        f"{at / 'none' / 'train'} does not exist",
     ),
     "missing file": lambda at: (
         ["--set", f"data.name=npz:{at / 'none.npz'}"],
-        f"{at / 'none.npz'} does not exist",
+        f"{at / 'none.npz'} cannot be read ([Errno 2] No such file or directory",
     ),
     "empty folder": lambda at: (
         ["--set", f"data.name=folder:{image_folder(at, {})}"],
@@ -218,7 +218,7 @@ BAD_INPUTS = {
     ),
     "wrong image size": lambda at: (
         ["--set", f"data.name=folder:{image_folder(at, {'cat': [4, 5], 'dog': [4]})}"],
-        "has 5 x 5 pixels (height x width); expected 4 x 4",
+        "has the shape (5, 5, 1), (height, width, channels); expected (4, 4, 1)",
     ),
     "image too small for the model": lambda at: (
         ["--set", "model={name: lenet}"],

@@ -52,31 +52,31 @@ def test_images_are_resized(tmp_path):
 
 
 def test_missing_folder(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere does not exist; expected <folder>/train"):
+    with pytest.raises(InputError, match=r"nowhere.train does not exist; expected <folder>/train"):
         load(tmp_path / "nowhere")
 
 
 def test_file_instead_of_a_folder(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"file is a file; expected"):
+    with pytest.raises(InputError, match=r"file.train does not exist; expected"):
         load(tmp_path / "file")
 
 
 def test_empty_folder(tmp_path):
-    with pytest.raises(InputError, match=r"train does not exist.* found an empty folder"):
+    with pytest.raises(InputError, match=r"train does not exist.*Check the path"):
         load(tmp_path)
 
 
 def test_folder_without_test_images(tmp_path):
     write_image(tmp_path / "train" / "cat" / "0.png", numbered_image(0))
     write_image(tmp_path / "train" / "dog" / "0.png", numbered_image(1))
-    with pytest.raises(InputError, match=r"test does not exist.* found \['train'\]"):
+    with pytest.raises(InputError, match=r"test does not exist.*Check the path"):
         load(tmp_path)
 
 
 def test_train_without_classes(tmp_path):
     (tmp_path / "train").mkdir()
-    with pytest.raises(InputError, match=r"train has no class folders.*Add one folder per class"):
+    with pytest.raises(InputError, match=r"train has no class folders.*add one folder per class"):
         load(tmp_path)
 
 
@@ -130,21 +130,14 @@ def break_image(root, name="train/cat/1.png"):
     return path
 
 
-@pytest.mark.parametrize(
-    ("contents", "why"),
-    [
-        (b"", "it is empty"),
-        (b"no image at all", "it is damaged or no image"),
-        (None, "it is damaged or no image"),
-    ],
-)
-def test_unreadable_image_is_named_in_one_plain_line(tmp_path, contents, why):
+@pytest.mark.parametrize("contents", [b"", b"no image at all", None])
+def test_unreadable_image_is_named_in_one_plain_line(tmp_path, contents):
     path = break_image(write_folder(tmp_path))
     if contents is not None:
         path.write_bytes(contents)
     with pytest.raises(InputError) as caught:
         load(tmp_path)
-    assert str(caught.value).startswith(f"The image {path} cannot be read ({why}); expected PNG")
+    assert str(caught.value).startswith(f"The image {path} cannot be read: it is empty, damaged or")
     assert "skip_unreadable: true" in str(caught.value)
     assert "{{" not in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -179,7 +172,8 @@ def test_image_of_another_size_is_named(tmp_path):
     root = write_folder(tmp_path)
     path = write_image(root / "test" / "cat" / "9.png", numbered_image(9, (8, 5, 1)))
     with pytest.raises(
-        InputError, match=rf"{path} has 8 x 5 pixels .*expected 6 x 5 as in .*train/cat/0.png"
+        InputError,
+        match=rf"{path} has the shape \(8, 5, 1\).*expected \(6, 5, 1\) as in .*train/cat/0.png",
     ):
         load(root)
 
@@ -187,7 +181,9 @@ def test_image_of_another_size_is_named(tmp_path):
 def test_image_of_other_channels_is_named(tmp_path):
     root = write_folder(tmp_path)
     path = write_image(root / "train" / "dog" / "9.png", numbered_image(9, (6, 5, 3)))
-    with pytest.raises(InputError, match=rf"{path} has 3 channels; expected 1 .*color_mode"):
+    with pytest.raises(
+        InputError, match=rf"{path} has the shape \(6, 5, 3\).*expected \(6, 5, 1\) .*color_mode"
+    ):
         load(root)
     assert load(root, color_mode="rgb").input_shape == (6, 5, 3)
 

@@ -191,25 +191,33 @@ def test_resizing_batch_by_batch_gives_the_same(tmp_path, params):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(InputError, match=r"no\.npz does not exist; expected an npz file"):
+    with pytest.raises(
+        InputError, match=r"no\.npz cannot be read \(.*No such file.*\); expected an npz file"
+    ):
         load(tmp_path / "no.npz")
 
 
 def test_folder_instead_of_a_file(tmp_path):
-    with pytest.raises(InputError, match=r"is a folder; expected an npz file"):
+    with pytest.raises(
+        InputError, match=r"cannot be read \(.*Is a directory.*\); expected an npz file"
+    ):
         load(tmp_path)
 
 
 @pytest.mark.parametrize("contents", [b"", b"no zip", b"PK\x03\x04 cut short"])
 def test_file_that_is_no_npz(tmp_path, contents):
     (tmp_path / "a.npz").write_bytes(contents)
-    with pytest.raises(InputError, match=r"a\.npz is not an npz file"):
+    with pytest.raises(
+        InputError, match=r"a\.npz cannot be read \(File is not a zip file\); expected an npz"
+    ):
         load(tmp_path / "a.npz")
 
 
 def test_single_array_is_no_npz(tmp_path):
     np.save(tmp_path / "a.npy", FEATURES)
-    with pytest.raises(InputError, match=r"it holds a single array"):
+    with pytest.raises(
+        InputError, match=r"a\.npy cannot be read \(File is not a zip file\); expected an npz"
+    ):
         load(tmp_path / "a.npy")
 
 
@@ -223,12 +231,18 @@ def test_missing_arrays_and_those_present_are_named(tmp_path):
 def test_objects_are_never_unpickled(tmp_path, name):
     objects = np.array([{"a": 1}] * 20, dtype=object)
     refused(
-        tmp_path, rf"{name} cannot be read \(Object arrays .* never unpickled", **{name: objects}
+        tmp_path,
+        rf"{name} of .*a\.npz cannot be read \(Object arrays .* never unpickled",
+        **{name: objects},
     )
 
 
 def test_lengths_that_differ(tmp_path):
-    refused(tmp_path, r"x_train has 20 examples and y_train 19 labels", y_train=np.zeros(19, int))
+    refused(
+        tmp_path,
+        r"y_train is int64 of shape \(19,\); expected .* 20 examples of x_train",
+        y_train=np.zeros(19, int),
+    )
 
 
 def test_shapes_that_differ(tmp_path):
@@ -242,14 +256,18 @@ def test_shapes_that_differ(tmp_path):
 def test_empty_arrays(tmp_path):
     refused(
         tmp_path,
-        r"x_test has shape \(0, 6, 5, 1\)",
+        r"x_test is uint8 of shape \(0, 6, 5, 1\)",
         x_test=np.zeros((0, 6, 5, 1), np.uint8),
         y_test=np.zeros(0, int),
     )
 
 
 def test_integers_that_are_not_uint8(tmp_path):
-    refused(tmp_path, r"x_train is int64; expected uint8", x_train=np.ones((20, 6, 5, 1), int))
+    refused(
+        tmp_path,
+        r"x_train is int64 of shape \(20, 6, 5, 1\); expected uint8",
+        x_train=np.ones((20, 6, 5, 1), int),
+    )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
@@ -273,40 +291,56 @@ def test_one_hot_labels(tmp_path):
 
 
 def test_negative_label(tmp_path):
-    refused(tmp_path, r"y_test has the label -1; expected", y_test=np.full(8, -1))
+    refused(tmp_path, r"y_test has labels from -1 to -1; expected", y_test=np.full(8, -1))
 
 
 def test_label_out_of_range(tmp_path):
     refused(
-        tmp_path, r"y_test has the label 9, but the largest of y_train is 3", y_test=np.full(8, 9)
+        tmp_path,
+        r"y_test has labels from 9 to 9; .* y_train has 4 different ones",
+        y_test=np.full(8, 9),
     )
 
 
 def test_absurd_label(tmp_path):
-    refused(tmp_path, r"y_train has the label 4000000000", y_train=np.full(20, 4_000_000_000))
+    refused(
+        tmp_path,
+        r"y_train has labels from 4000000000 to 4000000000",
+        y_train=np.full(20, 4_000_000_000),
+    )
 
 
 def test_labels_that_count_from_one(tmp_path):
-    refused(tmp_path, r"no example of \[0\]", y_train=np.arange(20) % 4 + 1)
+    refused(
+        tmp_path,
+        r"y_train has labels from 1 to 4; expected .* counted from 0 without gaps",
+        y_train=np.arange(20) % 4 + 1,
+    )
 
 
 def test_one_class(tmp_path):
     zeros = {"y_train": np.zeros(20, int), "y_test": np.zeros(8, int)}
-    refused(tmp_path, r"no example of a second class", **zeros)
+    refused(tmp_path, r"y_train has labels from 0 to 0; expected two classes or more", **zeros)
 
 
 def test_label_without_a_class_name(tmp_path):
     names = np.array(["a", "b", "c"])
-    refused(tmp_path, r"y_train has the label 3, but class_names has 3 names", class_names=names)
+    refused(
+        tmp_path, r"y_train has labels from 0 to 3; .* class_names has 3 names", class_names=names
+    )
 
 
 def test_class_names_that_are_numbers(tmp_path):
-    refused(tmp_path, r"class_names is int64 of shape \(4,\)", class_names=np.arange(4))
+    refused(tmp_path, r"class_names has \[0, 1, 2, 3\]; expected strings", class_names=np.arange(4))
 
 
 def test_class_name_that_is_repeated(tmp_path):
     names = np.array(["a", "b", "c", "a"])
-    refused(tmp_path, r"class_names has 'a' more than once", class_names=names)
+    refused(
+        tmp_path,
+        r"class_names has \['a', 'b', 'c', 'a'\]; .* a different one for each",
+        class_names=names,
+    )
 
 
 def test_four_channels_cannot_become_gray(tmp_path):

@@ -29,8 +29,8 @@ _SHAPES = {
     "tfds": (_ANY_IMAGE, None),
     "folder": (_ANY_IMAGE, None),
 }
-_CHANNELS = {"grayscale": 1, "rgb": 3}
-
+CHANNELS = {"grayscale": 1, "rgb": 3}
+"""Of the values of `color_mode` but `auto`."""
 
 PADDING_VALUE = -1.0
 """What fills the steps after the end of a shortened sequence, as a model input (no unit).
@@ -150,7 +150,7 @@ class Data(Section):
             raw: `None` where a size is not known; then what follows from it is `None` too.
         """
         height, width = self.image_size or raw[:2]
-        channels = _CHANNELS.get(self.color_mode, raw[2])
+        channels = CHANNELS.get(self.color_mode, raw[2])
         if self.view == "image":
             return height, width, channels
         if self.view == "rows":

@@ -1,4 +1,8 @@
-"""The ten digits of the Devanagari Handwritten Character Dataset, as a TFDS builder."""
+"""Handwritten Devanagari digits, 32 x 32 gray pixels with a border of 2, as a TFDS data set.
+
+The ten digit classes of the Devanagari Handwritten Character Dataset (UCI 389), 1,700 training and
+300 test images of each. The published split is not by writer. The 36 letter classes are left out.
+"""
 
 import re
 import zipfile
@@ -15,12 +19,6 @@ ARCHIVES = ("DevanagariHandwrittenDigits.zip", "DevanagariHandwrittenCharacterDa
 """Archives that are read in place: only the digits, or all 46 classes as UCI publishes them."""
 
 URL = "https://archive.ics.uci.edu/static/public/389/devanagari+handwritten+character+dataset.zip"
-
-_DESCRIPTION = """\
-Handwritten Devanagari digits, 32 x 32 gray pixels with a border of 2: the ten digit classes of the
-Devanagari Handwritten Character Dataset (UCI 389), 1,700 training and 300 test images of each. The
-published split is not by writer. The 36 letter classes are left out.
-"""
 
 _LICENSE = """\
 CC BY 4.0. Devanagari Handwritten Character Dataset by Shailesh Acharya and Prashnna Gyawali (2015),
@@ -55,7 +53,7 @@ class DevanagariDigits(tfds.core.GeneratorBasedBuilder):
         )
         return tfds.core.DatasetInfo(
             builder=self,
-            description=_DESCRIPTION,
+            description=__doc__,
             features=features,
             supervised_keys=("image", "label"),
             homepage="https://archive.ics.uci.edu/dataset/389",

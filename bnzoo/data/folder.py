@@ -6,14 +6,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from bnzoo.config.data import Data
+from bnzoo.config.data import CHANNELS, Data
 from bnzoo.data import preprocessing
-from bnzoo.data.source import CHANNELS, ArrayExamples, Source, image_shape, to_cpu
+from bnzoo.data.source import ArrayExamples, Source, image_shape, to_cpu
 from bnzoo.errors import InputError
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
-
-_LAYOUT = "expected <folder>/train/<class>/* and <folder>/test/<class>/*"
 
 
 def open_folder(path: str, settings: Data, memory_limit: int) -> Source:
@@ -74,7 +72,12 @@ def _decode_all(
             first, shape = paths[index], image_shape(image.shape, settings)
             if len(paths) * int(np.prod(shape)) <= memory_limit:
                 images = np.empty((len(paths), *shape), np.uint8)
-        _check_shape(paths[index], image.shape, first, shape)
+        if image.shape != shape:
+            raise InputError(
+                f"The image {paths[index]} has the shape {image.shape}, (height, width, channels); "
+                f"expected {shape} as in {first}. Set data.image_size to resize all of them, for "
+                f"example {list(shape[:2])}, or data.color_mode: grayscale or rgb to convert them."
+            )
         if images is not None:
             images[len(readable)] = image
         readable.append(index)
@@ -99,7 +102,7 @@ def _decoded(paths: list[str], settings: Data) -> Iterator[tuple[int, np.ndarray
         except tf.errors.OpError:  # the iterator goes on with the next file
             if not settings.skip_unreadable:
                 raise InputError(
-                    f"The image {path} cannot be read ({_why_unreadable(Path(path))}); expected "
+                    f"The image {path} cannot be read: it is empty, damaged or no image; expected "
                     "PNG, JPEG, BMP or GIF. Replace the file, or set data.skip_unreadable: true "
                     "to leave such files out."
                 ) from None
@@ -109,28 +112,6 @@ def _decoded(paths: list[str], settings: Data) -> Iterator[tuple[int, np.ndarray
 
 def _decode(path: tf.Tensor, channels: int | None, image_size: tuple[int, int] | None) -> tf.Tensor:
     return preprocessing.decode(tf.io.read_file(path), channels, image_size=image_size)
-
-
-def _why_unreadable(path: Path) -> str:
-    # TensorFlow's own words for it name nodes of a graph.
-    try:
-        return "it is damaged or no image" if path.read_bytes() else "it is empty"
-    except OSError as error:
-        return error.strerror
-
-
-def _check_shape(path: str, shape: tuple[int, ...], first: str, expected: tuple[int, ...]) -> None:
-    if shape[:2] != expected[:2]:
-        raise InputError(
-            f"The image {path} has {shape[0]} x {shape[1]} pixels (height x width); expected "
-            f"{expected[0]} x {expected[1]} as in {first}. "
-            f"Set data.image_size, for example {list(expected[:2])}, to resize all of them."
-        )
-    if shape[2] != expected[2]:
-        raise InputError(
-            f"The image {path} has {shape[2]} channels; expected {expected[2]} as in {first}. "
-            "Set data.color_mode: grayscale or rgb to convert all of them."
-        )
 
 
 def _check_every_class(folder: Path, class_names: tuple[str, ...], labels: np.ndarray) -> None:
@@ -143,9 +124,6 @@ def _check_every_class(folder: Path, class_names: tuple[str, ...], labels: np.nd
 
 
 def _check_classes(root: Path) -> tuple[str, ...]:
-    if not root.is_dir():
-        what = "is a file" if root.exists() else "does not exist"
-        raise InputError(f"The folder {root} {what}; {_LAYOUT}. Check the path.")
     train, test = (_class_folders(root / split) for split in ("train", "test"))
     if len(train) < 2:
         raise InputError(
@@ -162,14 +140,12 @@ def _check_classes(root: Path) -> tuple[str, ...]:
 
 
 def _class_folders(folder: Path) -> list[str]:
-    entries = folder.iterdir() if folder.is_dir() else ()
-    names = sorted(entry.name for entry in entries if entry.is_dir() and entry.name[0] != ".")
+    names = sorted(entry.name for entry in folder.glob("*/") if entry.name[0] != ".")
     if not names:
         what = "has no class folders" if folder.is_dir() else "does not exist"
-        found = sorted(entry.name for entry in folder.parent.iterdir())[:5]
         raise InputError(
-            f"{folder} {what}; {_LAYOUT}, found {found or 'an empty folder'}. Add one folder per "
-            "class with the images in it."
+            f"{folder} {what}; expected <folder>/train/<class>/* and <folder>/test/<class>/*. "
+            "Check the path, and add one folder per class with the images in it."
         )
     return names
 

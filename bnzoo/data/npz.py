@@ -1,5 +1,6 @@
 """A user's own arrays: `x_train y_train x_test y_test`, and `class_names`, in one npz file."""
 
+import reprlib
 import zipfile
 from pathlib import Path
 
@@ -19,8 +20,6 @@ DIM_PIXEL = 127.0
 
 Floats that stay below it have another scale: [0, 1], standard deviations, 4 bits, radiances.
 """
-
-_MAX_CLASSES = 1_000_000  # far above any real set: a larger label is a mistake, not a class
 
 
 def open_npz(path: str, settings: Data, memory_limit: int) -> Source:
@@ -44,7 +43,7 @@ def open_npz(path: str, settings: Data, memory_limit: int) -> Source:
         features = [_check_features(split, arrays) for split in ("train", "test")]
         are_pixels = _check_alike(*features)
         labels = [_check_labels(split, arrays) for split in ("train", "test")]
-        names = _check_class_names(arrays.get("class_names"), *labels)
+        names = _check_classes(arrays.get("class_names"), *labels)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
     train = features[0]
@@ -69,63 +68,41 @@ def open_npz(path: str, settings: Data, memory_limit: int) -> Source:
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
-    if not file.is_file():
-        what = "is a folder" if file.is_dir() else "does not exist"
-        raise InputError(f"{file} {what}; expected an npz file. Check the path.")
-    # NumPy leaves a broken archive open when it is given the path.
-    with file.open("rb") as opened:
-        try:
-            archive = np.load(opened, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise ValueError("it holds a single array")
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(
-                f"{file} is not an npz file ({error}); expected one with {', '.join(ARRAYS)}. "
-                "Save it with np.savez(path, x_train=..., ...)."
-            ) from error
-        if missing := [name for name in ARRAYS if name not in archive]:
-            raise InputError(
-                f"{file} holds {', '.join(archive) or 'no arrays'}; expected {', '.join(ARRAYS)} "
-                f"and, if you like, class_names; missing: {', '.join(missing)}. "
-                "Save them with np.savez(path, x_train=..., ...)."
-            )
-        wanted = [name for name in (*ARRAYS, "class_names") if name in archive]
-        return {name: _read_array(file, archive, name) for name in wanted}
-
-
-def _read_array(file: Path, archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    arrays, where = {}, str(file)
     try:
-        return archive[name]
+        # NumPy leaves a broken archive open when it is given the path.
+        with file.open("rb") as opened, np.lib.npyio.NpzFile(opened) as archive:
+            for name in filter(archive.files.count, (*ARRAYS, "class_names")):
+                where = f"{name} of {file}"
+                arrays[name] = archive[name]
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
-            f"{file}: {name} cannot be read ({error}); expected a whole array of numbers, or of "
-            "strings for class_names. Python objects are never unpickled, as that can run code: "
-            "save it again with a plain dtype."
+            f"{where} cannot be read ({error}); expected an npz file of numbers, and of strings "
+            "for class_names. Save it with np.savez(path, x_train=..., ...). Python objects are "
+            "never unpickled, as that can run code."
         ) from error
+    if missing := [name for name in ARRAYS if name not in arrays]:
+        raise InputError(
+            f"{file} holds {', '.join(archive) or 'no arrays'}; expected {', '.join(ARRAYS)} "
+            f"and, if you like, class_names; missing: {', '.join(missing)}. "
+            "Save them with np.savez(path, x_train=..., ...)."
+        )
+    return arrays
 
 
 def _check_features(split: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
     """Return an array as uint8 or float32, images with their channels."""
-    name, x, y = f"x_{split}", arrays[f"x_{split}"], arrays[f"y_{split}"]
-    if x.ndim < 2 or x.size == 0:
+    name, x = f"x_{split}", arrays[f"x_{split}"]
+    if x.ndim < 2 or x.size == 0 or not (x.dtype == np.uint8 or x.dtype.kind == "f"):
         raise InputError(
-            f"{name} has shape {x.shape}; expected (examples, ...) with at least one example and "
-            "one value. Save examples along the first axis."
-        )
-    if y.ndim == 0 or len(x) != len(y):
-        raise InputError(
-            f"{name} has {len(x)} examples and y_{split} {y.size} labels; expected as many of "
-            "both. Save them together."
+            f"{name} is {x.dtype} of shape {x.shape}; expected uint8 images or float features of "
+            "shape (examples, ...), not empty. Save examples along the first axis, converted with "
+            ".astype('uint8') or .astype('float32')."
         )
     if x.ndim == 3:
         x = x[..., np.newaxis]
     if x.dtype == np.uint8:
         return x
-    if x.dtype.kind != "f":
-        raise InputError(
-            f"{name} is {x.dtype}; expected uint8 images or float features. "
-            "Convert it with .astype('uint8') or .astype('float32')."
-        )
     with np.errstate(over="ignore"):  # what overflows is reported below
         x = x.astype(np.float32, copy=False)
     bad = ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
@@ -173,59 +150,37 @@ def _reading(train: np.ndarray, are_pixels: bool) -> str:
 
 
 def _check_labels(split: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    name, y = f"y_{split}", arrays[f"y_{split}"]
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.ndim != 1 or y.dtype.kind not in "iu":
+    num_examples, y = len(arrays[f"x_{split}"]), arrays[f"y_{split}"]
+    if y.shape not in ((num_examples,), (num_examples, 1)) or y.dtype.kind not in "iu":
         raise InputError(
-            f"{name} is {y.dtype} of shape {y.shape}; expected whole numbers of shape (examples,). "
-            "Turn one-hot rows into numbers with .argmax(axis=1), floats with .astype('int32')."
+            f"y_{split} is {y.dtype} of shape {y.shape}; expected a whole number for each of the "
+            f"{num_examples} examples of x_{split}. Turn one-hot rows into numbers with "
+            ".argmax(axis=1), floats with .astype('int32')."
         )
-    if y.min() < 0 or y.max() >= _MAX_CLASSES:
-        wrong = y.min() if y.min() < 0 else y.max()
-        raise InputError(
-            f"{name} has the label {wrong}; expected labels counting from 0. Renumber the classes."
-        )
-    return y.astype(np.int32)
+    return y.reshape(-1)
 
 
-def _check_class_names(
+def _check_classes(
     names: np.ndarray | None, train: np.ndarray, test: np.ndarray
 ) -> tuple[str, ...]:
     """Return the names of the classes, by default their numbers; every label has one."""
-    if names is not None:
-        known, why = _read_names(names), f"class_names has {len(names)} names"
+    if names is None:
+        known = tuple(map(str, range(len(np.unique(train)))))
+        why = f"y_train has {len(known)} different ones"
     else:
-        known = tuple(str(label) for label in range(train.max() + 1))
-        why = f"the largest of y_train is {train.max()}"
-    for split, largest in (("train", train.max()), ("test", test.max())):
-        if largest >= len(known):
+        if names.dtype.kind == "S":
+            names = np.char.decode(names, "utf-8", "replace")
+        known, why = tuple(names.reshape(-1).tolist()), f"class_names has {names.size} names"
+        if names.dtype.kind != "U" or len(set(known)) < len(known):
             raise InputError(
-                f"y_{split} has the label {largest}, but {why}; expected labels from 0 to "
-                f"{len(known) - 1}. Renumber the classes, or save a name for each as class_names."
+                f"class_names has {reprlib.repr(list(known))}; expected strings, a different one "
+                "for each class. Save them with np.array(['cat', 'dog'])."
             )
-    absent = np.setdiff1d(np.arange(len(known)), train).tolist()
-    if names is None and (absent or len(known) == 1):
-        raise InputError(
-            f"y_train has labels up to {train.max()}, and no example of "
-            f"{absent[:5] or 'a second class'}; expected two classes or more, counted from 0 "
-            "without gaps. Renumber the classes, or save class_names beside them."
-        )
+    for split, labels in (("train", train), ("test", test)):
+        if labels.min() < 0 or labels.max() >= len(known) or len(known) < 2:
+            raise InputError(
+                f"y_{split} has labels from {labels.min()} to {labels.max()}; expected two classes "
+                f"or more, counted from 0 without gaps, and {why}. Renumber the classes, or save a "
+                "name for each as class_names."
+            )
     return known
-
-
-def _read_names(names: np.ndarray) -> tuple[str, ...]:
-    if names.ndim != 1 or names.dtype.kind not in "US" or len(names) < 2:
-        raise InputError(
-            f"class_names is {names.dtype} of shape {names.shape}; expected at least two strings. "
-            "Save it with np.array(['cat', 'dog'])."
-        )
-    if names.dtype.kind == "S":
-        names = np.char.decode(names, "utf-8", "replace")
-    known, counts = np.unique(names, return_counts=True)
-    if counts.max() > 1:
-        raise InputError(
-            f"class_names has {str(known[counts > 1][0])!r} more than once; expected a different "
-            "name for each class. Rename one of them."
-        )
-    return tuple(names.tolist())

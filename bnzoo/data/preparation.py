@@ -26,11 +26,10 @@ def prepared_builder(name: str) -> tfds.core.DatasetBuilder:
         name: a TFDS name, such as `"mnist"` or `"emnist/letters"`, or `"devanagari_digits"`.
 
     Raises:
-        InputError: if there is no such data set, or if it can neither be found nor fetched.
+        InputError: if fetching or preparing it fails. `check_available` has been asked before.
     """
     if found := find_prepared(name):
         return found
-    check_available(name)
     with only_one_process(name.replace("/", "-").replace(":", "-")) as folder:
         # Another process may have prepared it while we waited.
         return find_prepared(name) or _prepare(name, folder)
@@ -103,20 +102,6 @@ def check_classification(builder: tfds.core.DatasetBuilder, name: str) -> tuple[
         f"{name} is not a supervised image classification set (its supervised keys are {keys}); "
         "expected an image of 8 bits a channel and a class label. Choose another set."
     )
-
-
-def check_splits(builder: tfds.core.DatasetBuilder, name: str) -> None:
-    """Refuse a prepared data set without train or test split.
-
-    Raises:
-        InputError: naming the splits that there are.
-    """
-    splits = builder.info.splits
-    if not {"train", "test"} <= set(splits):
-        raise InputError(
-            f"{name} has the splits {', '.join(splits) or 'none'}; expected train and test. "
-            "Choose another set, or export it as a folder or an npz file with both."
-        )
 
 
 def _known_builder(name: str) -> tfds.core.DatasetBuilder:

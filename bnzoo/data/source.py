@@ -13,23 +13,18 @@ import dataclasses
 import functools
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from bnzoo.config.data import Data
+from bnzoo.config.data import CHANNELS, Data
 from bnzoo.data import preprocessing
 from bnzoo.data.randomness import stratified_split
 from bnzoo.errors import InputError
 
-AUTOTUNE = tf.data.AUTOTUNE
-
 CHUNK = 1024  # images prepared at a time: large enough to be quick, small enough for memory
-
-CHANNELS = {"grayscale": 1, "rgb": 3}
-"""Of the values of `color_mode` but `auto`."""
 
 DIGITS_TEST_SHARE = 0.2
 """The digits are published without a test split; this one is ours, drawn once for every seed."""
@@ -70,16 +65,16 @@ class ArrayExamples:
             return finish(features, tf.gather(labels, indices), indices)
 
         num_batches = -(-len(subset) // batch_size)
-        return tf.data.Dataset.range(num_batches).map(gather, num_parallel_calls=AUTOTUNE)
+        return tf.data.Dataset.range(num_batches).map(gather, num_parallel_calls=tf.data.AUTOTUNE)
 
-    def contents(self) -> Iterator[bytes | memoryview]:
-        """Yield every value; of files class, name and size."""
+    def contents(self) -> bytes:
+        """Return every value; of files class, name and size."""
         values = self.features.numpy()
-        if self.features.dtype == tf.string:
-            for path in map(Path, map(os.fsdecode, values)):
-                yield f"{path.parent.name}/{path.name} {path.stat().st_size}".encode()
-        else:
-            yield np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+        if self.features.dtype != tf.string:
+            return values.data
+        paths = [Path(os.fsdecode(path)) for path in values]
+        parts = [f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in paths]
+        return "".join(parts).encode()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,13 +103,13 @@ class StreamExamples:
         if key is not None:
             dataset = _shuffle_records(dataset, self.buffer_size, key)
         dataset = dataset.map(
-            lambda index, record: (self.prepare(record[0]), record[1], index), AUTOTUNE
+            lambda index, record: (self.prepare(record[0]), record[1], index), tf.data.AUTOTUNE
         )
         return dataset.batch(batch_size).map(finish)
 
-    def contents(self) -> Iterator[bytes]:
-        """Yield nothing: reading all records would take as long as an epoch."""
-        return iter(())
+    def contents(self) -> bytes:
+        """Return nothing: reading all records would take as long as an epoch."""
+        return b""
 
 
 Examples = ArrayExamples | StreamExamples
@@ -154,8 +149,7 @@ class Source:
         checksum = zlib.crc32("\n".join(self.class_names).encode())
         for examples in (self.train, self.test):
             checksum = zlib.crc32(np.ascontiguousarray(examples.labels), checksum)
-            for part in examples.contents():
-                checksum = zlib.crc32(part, checksum)
+            checksum = zlib.crc32(examples.contents(), checksum)
         return f"{checksum:08x}"
 
 

@@ -33,7 +33,11 @@ def open_tfds(name: str, settings: Data, memory_limit: int) -> Source:
         memory_limit: bytes of decoded images up to which the set is kept in memory.
     """
     builder = preparation.prepared_builder(name)
-    preparation.check_splits(builder, name)
+    if not {"train", "test"} <= set(builder.info.splits):
+        raise InputError(
+            f"{name} has the splits {', '.join(builder.info.splits) or 'none'}; expected train and "
+            "test. Choose another set, or export it as a folder or an npz file with both."
+        )
     keys = image_key, label_key = preparation.check_classification(builder, name)
     stored = builder.info.features[image_key].shape
     shape = image_shape(preparation.decoded_shape(stored), settings)
