@@ -178,11 +178,11 @@ BAD_INPUTS = {
     ),
     "wrong type": lambda at: (
         ["--set", "train.epochs=two"],
-        "train.epochs: expected an integer, got 'two'.",
+        "train.epochs: expected a whole number, got 'two'.",
     ),
     "negative epochs": lambda at: (
         ["--set", "train.epochs=-1"],
-        "train.epochs: expected a number above 0, got -1.",
+        "train.epochs: expected a whole number above 0, got -1.",
     ),
     "unknown model": lambda at: (
         ["--set", "model.name=densee"],

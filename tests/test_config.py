@@ -92,24 +92,26 @@ def test_a_config_is_frozen(write):
             "model.batch_norm.momentun: unknown key 'momentun'. Did you mean 'momentum' or "
             "'renorm_momentum'?",
         ),
-        ("train.epochs=-3", "train.epochs: expected a number above 0, got -3."),
-        ("train.epochs=0", "train.epochs: expected a number above 0, got 0."),
-        ("train.epochs=2.5", "train.epochs: expected an integer, got 2.5."),
-        ("train.epochs=true", "train.epochs: expected an integer, got True."),
+        ("train.epochs=-3", "train.epochs: expected a whole number above 0, got -3."),
+        ("train.epochs=0", "train.epochs: expected a whole number above 0, got 0."),
+        ("train.epochs=2.5", "train.epochs: expected a whole number, got 2.5."),
+        ("train.epochs=true", "train.epochs: expected a whole number, got True."),
         (
             "train.epochs='3'",
-            "train.epochs: expected an integer, got '3'. Write it without quotes.",
+            "train.epochs: expected a whole number, got '3'. Write a number, such as 3.",
         ),
         (
             "train.epochs=many",
-            "train.epochs: expected an integer, got 'many'. Write a number, such as 3.",
+            "train.epochs: expected a whole number, got 'many'. Write a number, such as 3",
         ),
         (
             "train.optimizer.learning_rate=fast",
             "train.optimizer.learning_rate: expected a number, got 'fast'. Write a number",
         ),
         ("train=5", "train: expected a mapping, got 5."),
-        ("seed=-1", "seed: expected a number of at least 0, got -1."),
+        ("seed=-1", "seed: expected a whole number of at least 0, got -1."),
+        ("seed=5e9", "seed: expected a whole number, got 5000000000.0."),
+        ("seed=5000000000", "seed: expected a whole number below 4294967296, got 5000000000."),
         (
             "train.optimizer.learning_rate=0",
             "train.optimizer.learning_rate: expected a number above 0, got 0",
@@ -120,9 +122,15 @@ def test_a_config_is_frozen(write):
         ),
         (
             "train.optimizer.name=adm",
-            "train.optimizer.name: expected one of sgd, adam, adamw, rmsprop, got 'adm'. "
+            "train.optimizer.name: expected one of 'sgd', 'adam', 'adamw', 'rmsprop', got 'adm'. "
             "Did you mean 'adam' or 'adamw'?",
         ),
+        (
+            "train.optimizer=adm",
+            "train.optimizer.name: expected one of 'sgd', 'adam', 'adamw', 'rmsprop', got 'adm'. "
+            "Did you mean 'adam' or 'adamw'?",
+        ),
+        ("train.schedule=cosin", "got 'cosin'. Did you mean 'cosine'"),
         (
             "train.precision=float16",
             "train.precision: expected 'float32', 'mixed_float16' or 'mixed_bfloat16', "
@@ -134,7 +142,7 @@ def test_a_config_is_frozen(write):
         ),
         (
             "model.name=three_con",
-            "model.name: expected one of conv1d, dense, lenet, one_conv, three_conv, "
+            "model.name: expected one of 'conv1d', 'dense', 'lenet', 'one_conv', 'three_conv', "
             "got 'three_con'. Did you mean 'three_conv'?",
         ),
         ("model.placement=befor", "Did you mean 'before'?"),
@@ -145,12 +153,12 @@ def test_a_config_is_frozen(write):
         ),
         ("data.name=digit", "Did you mean 'digits'?"),
         ("data.name=cifar", "Did you mean 'cifar10'"),
-        ("data.batch_size=0", "data.batch_size: expected a number above 0, got 0."),
+        ("data.batch_size=0", "data.batch_size: expected a whole number above 0, got 0."),
         ("data.validation=1.5", "data.validation: expected a fraction between 0 and 1"),
         ("train.schedule={name: step, epochs: [3, 2]}", "expected epochs that rise, got [3, 2]"),
         (
             "train.follow_weights=[{layer: conv_1, index: [0, -1]}]",
-            "train.follow_weights.0.index.1: expected a number of at least 0, got -1.",
+            "train.follow_weights.0.index.1: expected a whole number of at least 0, got -1.",
         ),
     ],
 )
@@ -247,7 +255,7 @@ def test_a_slip_in_the_models_name_hides_no_other_problem(write):
     text = "data: {name: digits}\nmodel: {name: dense}\n"
     lines = problem(write, text, *sets).splitlines()
     assert len(lines) == 3
-    assert "model.name: expected one of conv1d" in lines[0]
+    assert "model.name: expected one of 'conv1d'" in lines[0]
     assert any("model.placement: expected 'none', 'before' or 'after'" in line for line in lines)
     assert any("model.filtres: unknown key" in line for line in lines)
 

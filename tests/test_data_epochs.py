@@ -217,7 +217,7 @@ def test_several_bad_parameters_are_reported_together():
         bnzoo.data.load("digits", batch_size=0, batchsize=3, view="columns")
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
-    assert "data: batch_size: expected a number above 0, got 0." in lines[0]
+    assert "data: batch_size: expected a whole number above 0, got 0." in lines[0]
     assert "'columns'" in lines[1]
     assert "'batchsize'. Did you mean 'batch_size'" in lines[2]
 

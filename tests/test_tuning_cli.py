@@ -61,7 +61,10 @@ REFUSED = {
         "Did you mean 'placement'",
     ),
     "a grid too large": (["--set", "tune.max_trials=1"], "at least the 2 combinations of the grid"),
-    "zero trials": (["--set", "tune.max_trials=0"], "tune.max_trials: expected a number above 0"),
+    "zero trials": (
+        ["--set", "tune.max_trials=0"],
+        "tune.max_trials: expected a whole number above 0",
+    ),
     "a metric it has not": (["--set", "data.validation=none"], "a metric that every run has"),
     "nothing to resume": (["--resume"], "nothing to resume: expected a sweep folder"),
     "both flags": (["--resume", "--fresh"], "at most one of --resume and --fresh, got both"),

@@ -12,8 +12,7 @@ from bnzoo.config.loading import (
     validate,
 )
 from bnzoo.config.models import Model
-from bnzoo.config.overrides import apply_overrides, variant_configs
-from bnzoo.config.reading import as_yaml
+from bnzoo.config.reading import apply_overrides, as_yaml
 from bnzoo.config.schema import BASELINE, Compare, Config
 from bnzoo.config.space import (
     Dimension,
@@ -26,6 +25,7 @@ from bnzoo.config.space import (
 )
 from bnzoo.config.train import Train
 from bnzoo.config.tune import Tune
+from bnzoo.config.variants import variant_configs
 
 __all__ = [
     "BASELINE",

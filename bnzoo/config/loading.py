@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from bnzoo.config.overrides import apply_overrides, parse_override, variant_problems
-from bnzoo.config.problems import check
-from bnzoo.config.reading import as_yaml, read_yaml
+from bnzoo.config.problems import attempt, check
+from bnzoo.config.reading import apply_overrides, as_yaml, parse_override, read_yaml
 from bnzoo.config.schema import Config
 from bnzoo.config.space_problems import space_problems
+from bnzoo.config.variants import variant_problems
 from bnzoo.errors import InputError, nearest
 
 _PACKAGE = Path(__file__).parent.parent
@@ -86,15 +86,11 @@ def validate(tree: dict, source: str) -> Config:
     Raises:
         InputError: as `load_config`.
     """
-    problems: list[str] = []
-    try:
-        config = check(Config, tree, source)
-    except InputError as error:
-        problems = str(error).splitlines()
+    config, problems = attempt(check, Config, tree, source)
     # A problem of the config is one of each of its variants and trials too: it is said once.
     own = tuple(problem.removeprefix(source) for problem in problems)
     found = variant_problems(tree) + space_problems(tree)
-    problems += [f"{source}: {line}" for line in found if not (own and line.endswith(own))]
+    problems += [f"{source}: {line}" for line in found if not line.endswith(own)]
     if problems:
         raise InputError("\n".join(problems))
     return config
@@ -124,18 +120,13 @@ def differences(before: Config, after: Config) -> list[str]:
         Texts like `"model.placement: none there, before here"`.
     """
     left, right = _leaves(before.model_dump(mode="json")), _leaves(after.model_dump(mode="json"))
-    return [
-        f"{key}: {left.get(key, 'absent')} there, {right.get(key, 'absent')} here"
-        for key in dict.fromkeys([*left, *right])
-        if left.get(key) != right.get(key) or (key in left) != (key in right)
-    ]
+    pairs = {key: (left.get(key, "absent"), right.get(key, "absent")) for key in {**left, **right}}
+    return [f"{key}: {old} there, {new} here" for key, (old, new) in pairs.items() if old != new]
 
 
 def _leaves(tree: dict, prefix: str = "") -> dict[str, object]:
     found = {}
     for key, value in tree.items():
-        if isinstance(value, dict):
-            found |= _leaves(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
+        path = f"{prefix}{key}"
+        found |= _leaves(value, f"{path}.") if isinstance(value, dict) else {path: value}
     return found

@@ -1,21 +1,19 @@
 """Pydantic's errors in our words: where, what was expected, what was received, what to do."""
 
-import copy
-import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from bnzoo.config.section import as_lists
+from bnzoo.config.reading import apply_overrides
 from bnzoo.errors import InputError, close_words, nearest
 
+# Where pydantic's own words would puzzle: "Input should be a valid dictionary".
 _EXPECTED = {
-    "int_type": "an integer",
-    "int_from_float": "an integer",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
     "float_type": "a number",
-    "finite_number": "a finite number",
     "bool_type": "true or false",
     "string_type": "text",
     "tuple_type": "a list",
@@ -24,20 +22,19 @@ _EXPECTED = {
     "model_attributes_type": "a mapping",
     "string_pattern_mismatch": "a name of letters, digits, _ and -",
     "union_tag_not_found": "a mapping with a `name`",
-    "none_required": "null",
-    "greater_than": "a number above {gt:g}",
-    "greater_than_equal": "a number of at least {ge:g}",
-    "less_than": "a number below {lt:g}",
-    "less_than_equal": "a number of at most {le:g}",
+    "union_tag_invalid": "one of {expected_tags}",
     "too_short": "a length of at least {min_length}",
-    "too_long": "a length of at most {max_length}",
-    "literal_error": "{expected}",
+    "greater_than": "{number} above {gt:.10g}",
+    "greater_than_equal": "{number} of at least {ge:.10g}",
+    "less_than": "{number} below {lt:.10g}",
+    "less_than_equal": "{number} of at most {le:.10g}",
 }
 
 Checked = TypeVar("Checked", bound=BaseModel)
+Found = TypeVar("Found")
 
 
-def check(schema: type[Checked], tree: dict, source: str) -> Checked:
+def check(schema: type[Checked], tree: Any, source: str) -> Checked:
     """Check a plain mapping against a schema.
 
     Args:
@@ -59,39 +56,35 @@ def check(schema: type[Checked], tree: dict, source: str) -> Checked:
         raise InputError("\n".join(f"{source}: {line}" for line in lines)) from None
 
 
-def readable(schema: type[Checked], section: Any) -> Checked | None:
-    """Return a section, or None if it has problems of its own, which are reported as such.
+def attempt(function: Callable[..., Found], *arguments: Any) -> tuple[Found | None, list[str]]:
+    """Call a function that may refuse bad input.
 
-    Args:
-        schema: what it is to be.
-        section: as it was read.
+    Returns:
+        What it returned, or None; and the problems that it named.
     """
     try:
-        return check(schema, section, "") if isinstance(section, dict) else None
-    except InputError:
-        return None
+        return function(*arguments), []
+    except InputError as error:
+        return None, str(error).splitlines()
 
 
-def _describe(error: ValidationError, tree: dict) -> list[str]:
+def _describe(error: ValidationError, tree: Any) -> list[str]:
     merged: dict[str, list[Mapping]] = {}
     for item in error.errors():
         merged.setdefault(_dotted(item, tree), []).append(item)
     return [_sentence(path, items) for path, items in merged.items()]
 
 
-def _with_close_names(error: ValidationError, tree: dict) -> dict:
+def _with_close_names(error: ValidationError, tree: Any) -> Any:
     """Return the tree with the known names for those that are a slip of one.
 
     The name chooses the schema of a section, so pydantic looks at nothing else in it.
     """
-    mended = copy.deepcopy(tree)
     for item in error.errors():
         if item["type"] == "union_tag_invalid":
-            close = close_words(item["ctx"]["tag"], _words(item["ctx"]["expected_tags"]))
-            path = _dotted(item, tree)
-            if close and path:
-                functools.reduce(dict.get, path.split("."), mended)["name"] = close[0]
-    return mended
+            close = close_words(item["ctx"]["tag"], _quoted(item["ctx"]["expected_tags"]))[:1]
+            tree = apply_overrides(tree, [(f"{_dotted(item, tree)}.name", name) for name in close])
+    return tree
 
 
 def _dotted(item: Mapping, tree: Any) -> str:
@@ -112,49 +105,37 @@ def _dotted(item: Mapping, tree: Any) -> str:
 
 
 def _sentence(path: str, items: list[Mapping]) -> str:
-    prefix = f"{path}: " if path else ""
-    kinds, first = {item["type"] for item in items}, items[0]
-    if "extra_forbidden" in kinds:
-        known, name = first["input"], path.rpartition(".")[2]
-        advice = nearest(name, known) or f"Known keys: {', '.join(known)}."
-        return f"{prefix}unknown key {name!r}. {advice}"
-    if "missing" in kinds:
-        return f"{prefix}missing. Add this key; `bnzoo configs` lists examples."
-    if "union_tag_invalid" in kinds:
-        tag, known = first["ctx"]["tag"], _words(first["ctx"]["expected_tags"])
-        where = ".".join([*filter(None, [path]), "name"])
-        hint = nearest(tag, known)
-        return f"{where}: expected one of {', '.join(known)}, got {tag!r}. {hint}".rstrip()
-    if "value_error" in kinds:
-        text = str(first["ctx"]["error"])
+    """Word the errors of one path: several where none of the members of a union fits."""
+    kind, received, context = (items[0].get(key) for key in ("type", "input", "ctx"))
+    if kind == "value_error":
+        text = str(context["error"])
         # A check of several keys begins with the one that is wrong: `seeds: expected ...`.
-        return f"{path}.{text}" if path and re.match(r"\w+: ", text) else f"{prefix}{text}"
-    return _expected_and_got(prefix, items)
-
-
-def _expected_and_got(prefix: str, items: list[Mapping]) -> str:
-    expected = list(dict.fromkeys(_expectation(item) for item in items))
-    received, advice = as_lists(items[0]["input"]), ""
-    words = [word for item in items for word in _words(item.get("ctx", {}).get("expected", ""))]
-    if isinstance(received, str) and words:
-        advice = nearest(received, words)
-    elif isinstance(received, str) and expected[0] in ("a number", "an integer"):
-        advice = _advice_on_number(received)
-    return f"{prefix}expected {' or '.join(expected)}, got {received!r}. {advice}".rstrip()
-
-
-def _advice_on_number(text: str) -> str:
-    try:
-        float(text)
-    except ValueError:
-        return "Write a number, such as 3."
-    return "Write it without quotes."
+        joint = "." if re.match(r"[\w.]+: ", text) else ": "
+        return f"{path}{joint}{text}" if path else text
+    if kind == "missing":
+        return f"{path}: missing. Add this key; `bnzoo configs` lists examples."
+    if kind == "extra_forbidden":
+        name = path.rpartition(".")[2]
+        advice = nearest(name, received) or f"Known keys: {', '.join(received)}."
+        return f"{path}: unknown key {name!r}. {advice}"
+    if kind == "union_tag_invalid":
+        path, received = f"{path}.name", context["tag"]
+    expected, advice = " or ".join(dict.fromkeys(map(_expectation, items))), ""
+    if isinstance(received, str):
+        advice = nearest(received, _quoted(expected))
+        if "number" in expected:
+            advice = "Write a number, such as 3; in quotes it is text."
+    return f"{path}: expected {expected}, got {received!r}. {advice}".rstrip()
 
 
 def _expectation(item: Mapping) -> str:
-    template = _EXPECTED.get(item["type"])
-    return template.format(**item.get("ctx", {})) if template else item["msg"]
+    context = item.get("ctx", {})
+    # The limit of a whole number is an integer, that of any other a float.
+    is_whole = any(isinstance(value, int) for value in context.values())
+    usual = item["msg"].removeprefix("Input should be ")
+    number = "a whole number" if is_whole else "a number"
+    return _EXPECTED.get(item["type"], usual).format(number=number, **context)
 
 
-def _words(quoted: str) -> list[str]:
-    return re.findall("'([^']*)'", quoted)
+def _quoted(text: str) -> list[str]:
+    return re.findall("'([^']*)'", text)

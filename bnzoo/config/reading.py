@@ -1,6 +1,11 @@
-"""YAML 1.2, as people mean it: `3e-4` is a number, `on` is a word, a key is there once."""
+"""From text to plain mappings: YAML files, and `--set key=value`, a dotted path into such a tree.
 
+YAML 1.2, as people mean it: `3e-4` is a number, `on` is a word, a key is there once.
+"""
+
+import copy
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +79,60 @@ def read_yaml(path: Path) -> dict:
             "`bnzoo configs` lists examples."
         )
     return content
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Split `"train.epochs=3"` into `("train.epochs", 3)`; the value is read as YAML.
+
+    Raises:
+        InputError: there is no `=`, the path is empty, or the value is no YAML.
+    """
+    path, equals, value = text.partition("=")
+    path = path.strip()
+    if not equals:
+        raise InputError(
+            f"--set {text}: expected KEY=VALUE with a dotted KEY, for example --set train.epochs=3."
+        )
+    try:
+        return path, parse_yaml(value)
+    except InputError as error:
+        raise InputError(
+            f"--set {text}: the value {value!r} is {error}. Quote it, "
+            "for example --set 'model.filters=[8, 8, 8]'."
+        ) from None
+
+
+def apply_overrides(tree: dict, overrides: Iterable[tuple[str, Any]], door: str = "--set ") -> dict:
+    """Return a copy of `tree` with the value at each dotted path replaced.
+
+    Args:
+        tree: a configuration as plain mappings.
+        overrides: pairs of dotted path and value; missing mappings on the way are made.
+        door: how the overrides came in, for messages.
+
+    Raises:
+        InputError: a path leads through something that is no mapping.
+    """
+    result = copy.deepcopy(tree)
+    for path, value in overrides:
+        *parents, last = path.split(".")
+        if not all((*parents, last)):
+            raise InputError(
+                f"{door}{path}={value}: expected a dotted key such as train.epochs, got {path!r}."
+            )
+        node = result
+        for depth, key in enumerate(parents):
+            child = node.get(key)
+            if child is None:
+                child = node[key] = {}
+            if not isinstance(child, dict):
+                # `optimizer: sgd` and `schedule: cosine` are short for a mapping with a name.
+                if key not in ("optimizer", "schedule"):
+                    raise InputError(
+                        f"{door}{path}={value}: {'.'.join(parents[: depth + 1])} is {child!r}, "
+                        f"not a mapping, so it has no key {(*parents, last)[depth + 1]!r}."
+                    )
+                child = node[key] = {"name": child}
+            node = child
+        node[last] = value
+    return result

@@ -24,7 +24,7 @@ class Section(BaseModel):
     """A frozen part of a configuration that refuses keys it does not know.
 
     Types are strict (`"3"` and `True` are no integers), but whole numbers pass for floats, and
-    lists for tuples: a frozen section holds tuples, and YAML knows only lists.
+    lists for tuples, as YAML knows only lists: so these are `strict=False`, or `whole`.
 
     The `Attributes:` of a section's docstring are the descriptions of its keys in the JSON Schema.
     """
@@ -54,8 +54,8 @@ class Section(BaseModel):
         if not isinstance(values, dict):
             return values
         # The value of an unknown key is of no use: the message on it needs the known ones.
-        known = tuple(sorted(cls.model_fields))
-        return {key: _as_tuple(value) if key in known else known for key, value in values.items()}
+        known = sorted(cls.model_fields)
+        return {key: value if key in known else known for key, value in values.items()}
 
 
 def _attributes(docstring: str) -> dict[str, str]:
@@ -63,15 +63,6 @@ def _attributes(docstring: str) -> dict[str, str]:
     entries = docstring.partition("Attributes:\n")[2].partition("\n\n")[0]
     found = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", entries, re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in found}
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
-
-
-def as_lists(value: Any) -> Any:
-    """Return tuples as the lists that they were in YAML, nested ones too."""
-    return [as_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def whole(expected: str, advice: str) -> WrapValidator:
@@ -86,8 +77,7 @@ def whole(expected: str, advice: str) -> WrapValidator:
         try:
             return handler(tuple(value) if isinstance(value, list) else value)
         except ValidationError:
-            received = repr(as_lists(value))
-            raise ValueError(f"expected {expected}, got {received}. {advice}") from None
+            raise ValueError(f"expected {expected}, got {value!r}. {advice}") from None
 
     return WrapValidator(check)
 

@@ -2,16 +2,17 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from bnzoo.config.overrides import resolve
+from bnzoo.config.problems import attempt
 from bnzoo.config.schema import Config
 from bnzoo.config.tune import CONTINUOUS_STEPS, Range, Tune
-from bnzoo.errors import InputError
+from bnzoo.config.variants import plain_tree, resolve
 
 Values = dict[str, Any]
 
@@ -41,30 +42,15 @@ class Dimension:
         )
 
 
-def search_order(tune: Tune) -> list[str]:
-    """Return the keys of a space, each after those that its conditions name.
-
-    Keys whose conditions wait for each other in a circle are left out.
-    """
-    ordered: list[str] = []
-    while True:
-        waiting = (path for path in tune.space if path not in ordered)
-        ready = (path for path in waiting if set(tune.conditions.get(path, {})) <= set(ordered))
-        path = next(ready, None)
-        if path is None:
-            return ordered
-        ordered.append(path)
-
-
 def search_space(tree: dict, tune: Tune) -> list[Dimension]:
-    """Return the keys of a space with all of their values, in `search_order`.
+    """Return the keys of a space with all of their values, in `tune.search_order()`.
 
     Args:
         tree: the configuration as plain mappings; it decides whose values are whole numbers.
-        tune: the checked section, without circles in its conditions.
+        tune: the checked section.
     """
     space = []
-    for path in search_order(tune):
+    for path in tune.search_order():
         values, conditions = tune.space[path], tune.conditions.get(path, {})
         if isinstance(values, Range):
             first = {parent: allowed[0] for parent, allowed in conditions.items()}
@@ -75,29 +61,18 @@ def search_space(tree: dict, tune: Tune) -> list[Dimension]:
 
 def space_of(config: Config) -> list[Dimension]:
     """Return the keys that a checked configuration searches."""
-    return search_space(_plain_tree(config), config.tune)
-
-
-def _plain_tree(config: Config) -> dict:
-    """Return a configuration as `trial_config` changes it: only what was set, not the defaults."""
-    return config.model_dump(mode="json", exclude_unset=True, exclude={"compare", "tune"})
+    return search_space(plain_tree(config), config.tune)
 
 
 def _is_whole(tree: dict, path: str, span: Range, parents: Values) -> bool:
     """Tell whether a key takes whole numbers only: batch sizes do, rates from 1 to 10 do not."""
     if not (isinstance(span.min, int) and isinstance(span.max, int)):
         return False
-    return _is_accepted(tree, {**parents, path: span.min}) and not _is_accepted(
-        tree, {**parents, path: span.min + 0.5}
+    takes_whole, takes_fraction = (
+        attempt(resolve, tree, {**parents, path: value}, "tune.space")[0] is not None
+        for value in (span.min, span.min + 0.5)
     )
-
-
-def _is_accepted(tree: dict, overrides: Values) -> bool:
-    try:
-        resolve(tree, overrides, "tune.space")
-    except InputError:
-        return False
-    return True
+    return takes_whole and not takes_fraction
 
 
 def _range_values(span: Range, whole: bool) -> tuple[float, ...]:
@@ -123,11 +98,9 @@ def combinations(space: list[Dimension], values: Values | None = None) -> Iterat
         yield values
         return
     first, *rest = space
-    if not first.is_active(values):
-        yield from combinations(rest, values)
-        return
-    for value in first.values:
-        yield from combinations(rest, {**values, first.path: value})
+    choices = [{first.path: value} for value in first.values] if first.is_active(values) else [{}]
+    for choice in choices:
+        yield from combinations(rest, {**values, **choice})
 
 
 def count_combinations(space: list[Dimension]) -> int:
@@ -138,12 +111,12 @@ def count_combinations(space: list[Dimension]) -> int:
     """
     parents = {path for one in space for path in one.conditions}
     # Only the values that conditions look at decide which of the other keys are searched.
-    sizes = {one.path: 1 if one.path in parents else len(one.values) for one in space}
+    sizes = {one.path: len(one.values) for one in space if one.path not in parents}
     few = [
-        one if one.path in parents else dataclasses.replace(one, values=one.values[:1])
+        dataclasses.replace(one, values=one.values[:1]) if one.path in sizes else one
         for one in space
     ]
-    return sum(math.prod(sizes[path] for path in values) for values in combinations(few))
+    return sum(math.prod(sizes.get(path, 1) for path in values) for values in combinations(few))
 
 
 def expected_trials(config: Config) -> int:
@@ -153,25 +126,18 @@ def expected_trials(config: Config) -> int:
         config: checked, with a `tune` section.
     """
     if config.tune.algorithm == "hyperband":
-        return sum(map(sum, _hyperband_sizes(config.train.epochs)))
+        return sum(map(sum, hyperband_sizes(config.train.epochs)))
     count, most = count_combinations(space_of(config)), config.tune.max_trials
     return count if most is None else min(most, count)
 
 
-def hyperband_starts(epochs: int) -> int:
-    """Return how many combinations hyperband starts, over all of its brackets."""
-    return sum(sizes[0] for sizes in _hyperband_sizes(epochs))
-
-
-def _hyperband_sizes(epochs: int) -> list[list[int]]:
+def hyperband_sizes(epochs: int) -> list[list[int]]:
     """Return how many trials each round of each bracket has, by keras-tuner's formula."""
-    brackets, left = 0, float(epochs)
-    while left >= 1:
-        brackets, left = brackets + 1, left / HYPERBAND_FACTOR
     last = math.ceil(1 + math.log(epochs, HYPERBAND_FACTOR))
+    brackets = itertools.takewhile(lambda n: HYPERBAND_FACTOR**n <= epochs, itertools.count())
     return [
         [math.ceil(last / (n + 1) * HYPERBAND_FACTOR ** (n - round)) for round in range(n + 1)]
-        for n in range(brackets)
+        for n in brackets
     ]
 
 
@@ -186,12 +152,8 @@ def trial_config(
         seed: of the run; None keeps the configuration's own.
         epochs: other than the configuration's, as in the rounds of hyperband.
     """
-    tree, overrides = _plain_tree(config), dict(values)
-    if seed is not None:
-        tree["seed"] = seed
-    if epochs is not None:
-        overrides["train.epochs"] = epochs
-    return resolve(tree, overrides, "tune.space")
+    rounds = {} if epochs is None else {"train.epochs": epochs}
+    return resolve(plain_tree(config, seed), {**values, **rounds}, "tune.space")
 
 
 def values_name(values: Values) -> str:

@@ -3,23 +3,21 @@
 import dataclasses
 import itertools
 import random
+from collections.abc import Iterator
 from typing import Any
 
-from bnzoo.config.overrides import resolve
-from bnzoo.config.problems import readable
-from bnzoo.config.schema import Config
+from bnzoo.config.problems import attempt, check
 from bnzoo.config.space import (
     Dimension,
     Values,
     combinations,
     count_combinations,
-    hyperband_starts,
-    search_order,
+    hyperband_sizes,
     search_space,
 )
 from bnzoo.config.train import Train
 from bnzoo.config.tune import Range, Tune
-from bnzoo.errors import InputError, nearest
+from bnzoo.config.variants import resolve
 
 MOST_TRIALS = 100_000  # of a grid that does not say with max_trials that it may be larger
 MOST_TRIED = 500  # combinations that are checked; of a larger space, so many drawn at random
@@ -27,70 +25,49 @@ MOST_TRIED = 500  # combinations that are checked; of a larger space, so many dr
 
 def space_problems(tree: dict) -> list[str]:
     """Return every problem of the sweep of a configuration, given as a plain mapping."""
-    tune = readable(Tune, tree.get("tune"))
+    tune, _ = attempt(check, Tune, tree.get("tune"), "tune")
     if tune is None:
         return []
-    problems = _condition_problems(tune)
-    if problems:
-        return problems
-    base = {key: value for key, value in tree.items() if key not in ("compare", "tune")}
-    space = search_space(base, tune)
-    problems = _combination_problems(base, tune, space)
+    space = search_space(tree, tune)
+    problems = _combination_problems(tree, tune, space)
     if tune.algorithm == "grid":
         problems += _grid_problems(tune, space)
     if tune.algorithm == "hyperband":
-        problems += _hyperband_problems(space, base)
+        problems += _hyperband_problems(tree, space)
     return problems
 
 
-def _condition_problems(tune: Tune) -> list[str]:
-    problems = []
-    for path, parents in tune.conditions.items():
-        where = f"tune.conditions.{path}"
-        for unknown in (key for key in (path, *parents) if key not in tune.space):
-            hint = nearest(unknown, tune.space) or f"There are {', '.join(tune.space)}."
-            problems.append(f"{where}: expected paths of tune.space, got {unknown!r}. {hint}")
-        for parent, allowed in parents.items():
-            searched = tune.space.get(parent, allowed)
-            is_range = isinstance(searched, Range)
-            listed = "as a list" if is_range else ", ".join(map(str, searched))
-            problems += [
-                f"{where}: expected values that {parent} has, {listed}, got {value!r}. "
-                "It would never be met."
-                for value in allowed
-                if is_range or value not in searched
-            ]
-    circle = set(tune.space) - set(search_order(tune))
-    if circle and not problems:
-        names = " and ".join(path for path in tune.space if path in circle)
-        problems.append(
-            f"tune.conditions: expected no circle, got {names}, each of which waits for another. "
-            "Remove one of the conditions."
-        )
-    return problems
-
-
-def _combination_problems(base: dict, tune: Tune, space: list[Dimension]) -> list[str]:
+def _combination_problems(tree: dict, tune: Tune, space: list[Dimension]) -> list[str]:
     """Name what would stop a trial, or make its result another's, once each."""
     problems: list[str] = []
-    first: dict[str, Values] = {}
-    same: list[tuple[Values, Values]] = []
+    same: list[str] = []
+    first: dict[str, str] = {}
+    metric = tune.objective.name
     for values in _to_try(tune, space):
         problems += _overwritten(values)
-        try:
-            config = resolve(base, values, "tune.space")
-        except InputError as error:
-            problems += str(error).splitlines()
+        config, found = attempt(resolve, tree, values, "tune.space")
+        problems += found
+        if config is None:
             continue
-        problems += _unmeasured(config, tune.objective.name)
-        earlier = first.setdefault(config.model_dump_json(), values)
-        if earlier is not values:
-            same.append((earlier, values))
-    return list(dict.fromkeys(problems)) or _same(same)
+        if metric.startswith("val_") and config.data.validation == "none":
+            problems.append(
+                f"tune.objective.name: expected a metric that every run has, got {metric!r}, which "
+                "is not measured where data.validation is none. Set data.validation, for example "
+                f"to 0.1, or the objective to {metric.removeprefix('val_')}."
+            )
+        words = ", ".join(f"{path}: {value}" for path, value in values.items())
+        earlier = first.setdefault(config.model_dump_json(), words)
+        if earlier != words:
+            same.append(
+                "tune.space: expected another config for each combination, got the same for "
+                f"({earlier}) and ({words}). Leave out one of the values, or name in "
+                "tune.conditions where a key is searched."
+            )
+    return list(dict.fromkeys(problems)) or same[:1]
 
 
-def _to_try(tune: Tune, space: list[Dimension]) -> list[Values]:
-    """Return all combinations, of a range only with its ends; some of them in a large space."""
+def _to_try(tune: Tune, space: list[Dimension]) -> Iterator[Values]:
+    """Yield all combinations, of a range only with its ends; some of them in a large space."""
     ends = [
         dataclasses.replace(one, values=(one.values[0], one.values[-1]))
         if isinstance(tune.space[one.path], Range)
@@ -98,16 +75,13 @@ def _to_try(tune: Tune, space: list[Dimension]) -> list[Values]:
         for one in space
     ]
     if count_combinations(ends) <= MOST_TRIED:
-        return list(combinations(ends))
+        yield from combinations(ends)
+        return
     draw = random.Random(0)  # the same ones at each check
-    found: dict[str, Values] = {}
     for _ in range(MOST_TRIED):
-        values: Values = {}
-        for one in ends:
-            if one.is_active(values):
-                values[one.path] = draw.choice(one.values)
-        found[repr(values)] = values
-    return list(found.values())
+        yield from combinations(
+            [dataclasses.replace(one, values=(draw.choice(one.values),)) for one in ends]
+        )
 
 
 def _overwritten(values: Values) -> list[str]:
@@ -135,29 +109,6 @@ def _changes(value: Any, path: str, new: Any) -> bool:
     return value != new
 
 
-def _unmeasured(config: Config, metric: str) -> list[str]:
-    if not metric.startswith("val_") or config.data.validation != "none":
-        return []
-    return [
-        f"tune.objective.name: expected a metric that every run has, got {metric!r}, which is not "
-        "measured where data.validation is none. Set data.validation, for example to 0.1, or the "
-        f"objective to {metric.removeprefix('val_')}."
-    ]
-
-
-def _same(pairs: list[tuple[Values, Values]]) -> list[str]:
-    """Name two combinations that are one run, if there are any."""
-    if not pairs:
-        return []
-    one, other = (", ".join(f"{path}: {v}" for path, v in values.items()) for values in pairs[0])
-    more = f" (and {len(pairs) - 1} more)" if len(pairs) > 1 else ""
-    return [
-        f"tune.space: expected another config for each combination, got the same for ({one}) and "
-        f"({other}){more}. Leave out one of the values, or name in tune.conditions where a key is "
-        "searched."
-    ]
-
-
 def _grid_problems(tune: Tune, space: list[Dimension]) -> list[str]:
     problems = [
         f"tune.space.{path}: expected steps, as a grid tries every value, got a range without. "
@@ -165,23 +116,16 @@ def _grid_problems(tune: Tune, space: list[Dimension]) -> list[str]:
         for path, searched in tune.space.items()
         if isinstance(searched, Range) and searched.steps is None
     ]
-    if problems:
+    count, most = count_combinations(space), tune.max_trials or MOST_TRIALS
+    if problems or count <= most:
         return problems
-    count = count_combinations(space)
-    if tune.max_trials is None and count > MOST_TRIALS:
-        return [
-            f"tune.space: expected at most {MOST_TRIALS:,} combinations in a grid, got {count:,}. "
-            "Search fewer values, or set algorithm: random and max_trials."
-        ]
-    if tune.max_trials is None or count <= tune.max_trials:
-        return []
     return [
         f"tune.max_trials: expected at least the {count:,} combinations of the grid, got "
-        f"{tune.max_trials}. Raise it, search fewer values, or set algorithm: random."
+        f"{most:,}. Set it higher, search fewer values, or set algorithm: random."
     ]
 
 
-def _hyperband_problems(space: list[Dimension], base: dict) -> list[str]:
+def _hyperband_problems(tree: dict, space: list[Dimension]) -> list[str]:
     problems = [
         f"tune.space.{one.path}: expected no train.epochs with hyperband, which itself decides how "
         "many epochs a trial gets, at most those of the config, got them among what is searched. "
@@ -189,8 +133,9 @@ def _hyperband_problems(space: list[Dimension], base: dict) -> list[str]:
         for one in space
         if _sets_epochs(one)
     ]
-    train = readable(Train, base.get("train")) or Train()
-    needed, count = hyperband_starts(train.epochs), count_combinations(space)
+    train = attempt(check, Train, tree.get("train"), "train")[0] or Train()
+    needed = sum(sizes[0] for sizes in hyperband_sizes(train.epochs))
+    count = count_combinations(space)
     if problems or count >= needed:
         return problems
     return [

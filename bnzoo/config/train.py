@@ -142,7 +142,7 @@ class Step(Section):
     """
 
     name: Literal["step"]
-    epochs: tuple[PositiveInt, ...] = Field(min_length=1)
+    epochs: tuple[PositiveInt, ...] = Field(min_length=1, strict=False)
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
     @model_validator(mode="after")
@@ -197,7 +197,7 @@ class FollowedWeight(Section):
 
     layer: str
     weight: str = "kernel"
-    index: tuple[NonNegativeInt, ...]
+    index: tuple[NonNegativeInt, ...] = Field(strict=False)
 
     @property
     def label(self) -> str:
@@ -228,7 +228,7 @@ class Train(Section):
     jit_compile: bool | Literal["auto"] = "auto"
     early_stopping: EarlyStopping | None = None
     tensorboard: bool = True
-    follow_weights: tuple[FollowedWeight, ...] = ()
+    follow_weights: tuple[FollowedWeight, ...] = Field((), strict=False)
 
     @field_validator("follow_weights")
     @classmethod

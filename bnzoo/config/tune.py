@@ -1,16 +1,14 @@
 """The `tune:` section: which keys of a config are searched, how, and what the best is."""
 
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from bnzoo.config.section import PositiveInt, Section, Seeds, whole
+from bnzoo.errors import nearest
 
 RATE, PLACEMENT = "train.optimizer.learning_rate", "model.placement"
 """The keys that a sweep's tables and figures are made of, where they are searched."""
-
-Metric = Literal["val_accuracy", "val_loss", "accuracy", "loss", "seconds"]
-METRICS = get_args(Metric)
 
 CONTINUOUS_STEPS = 1001  # values of a range without steps
 MOST_STEPS = 10_000  # values have four digits: more of them would hardly differ
@@ -24,7 +22,7 @@ class Objective(Section):
         direction: whether more or less is better. Never guessed from the name.
     """
 
-    name: Metric
+    name: Literal["val_accuracy", "val_loss", "accuracy", "loss", "seconds"]
     direction: Literal["max", "min"]
 
 
@@ -95,7 +93,8 @@ class Tune(Section):
             it is left as the config has it.
         executions_per_trial: runs of each trial, with different seeds.
         seeds: their seeds; by default the config's seed and those after it.
-        max_trials: the most trials; `random` and `bayesian` need it.
+        max_trials: the most trials; `random` and `bayesian` need it, and `grid` for more than
+            100,000.
     """
 
     algorithm: Literal["grid", "random", "bayesian", "hyperband"]
@@ -132,6 +131,47 @@ class Tune(Section):
                 "follows from train.epochs: lower those, or leave max_trials out."
             )
         return self
+
+    @model_validator(mode="after")
+    def _conditions_can_be_met(self) -> Self:
+        for path, parents in self.conditions.items():
+            for key in (path, *parents):
+                if key not in self.space:
+                    hint = nearest(key, self.space) or f"There are {', '.join(self.space)}."
+                    raise ValueError(
+                        f"conditions.{path}: expected paths of tune.space, got {key!r}. {hint}"
+                    )
+            for parent, allowed in parents.items():
+                searched = self.space[parent]
+                listed = () if isinstance(searched, Range) else searched
+                for value in allowed:
+                    if value not in listed:
+                        hint = nearest(value, map(str, listed)) or "It would never be met."
+                        raise ValueError(
+                            f"conditions.{path}: expected values that tune.space lists for "
+                            f"{parent}, got {value!r}. {hint}"
+                        )
+        circle = [path for path in self.space if path not in self.search_order()]
+        if circle:
+            raise ValueError(
+                f"conditions: expected no circle, got {' and '.join(circle)}, each of which waits "
+                "for another. Remove one of the conditions."
+            )
+        return self
+
+    def search_order(self) -> list[str]:
+        """Return the keys of the space, each after those that its conditions name.
+
+        Keys whose conditions wait for each other in a circle are left out.
+        """
+        ordered: list[str] = []
+        while ready := [
+            path
+            for path in self.space
+            if path not in ordered and set(self.conditions.get(path, ())) <= set(ordered)
+        ]:
+            ordered.append(ready[0])
+        return ordered
 
     def seeds_from(self, seed: int) -> tuple[int, ...]:
         """Return the seeds of a trial's executions; `seed` is the config's own."""
