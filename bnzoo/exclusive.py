@@ -1,44 +1,31 @@
 """Which arguments of batch normalization exclude each other, for the layer and for configs."""
 
-from collections.abc import Mapping
 from typing import Any
 
 EXCLUSIVE = (
-    (
-        "renorm",
-        "unbiased_moving_variance",
-        "batch renormalization derives the moving variance from its moving standard deviation",
-    ),
-    (
-        "virtual_batch_size",
-        "synchronized",
-        "one takes statistics of less than the batch, the other of more",
-    ),
-    (
-        "virtual_batch_size",
-        "renorm",
-        "each ghost batch would need corrections of its own",
-    ),
-    (
-        "implementation",
-        "synchronized",
-        "the fused kernel does not let statistics be merged before it uses them",
-    ),
-    (
-        "implementation",
-        "virtual_batch_size",
-        "the fused kernel takes one mean per channel",
-    ),
+    ("renorm", "unbiased_moving_variance", "renorm keeps a moving standard deviation instead"),
+    ("virtual_batch_size", "synchronized", "one looks at less than the batch, the other at more"),
+    ("virtual_batch_size", "renorm", "each ghost batch would need corrections of its own"),
+    ("implementation", "synchronized", "the fused kernel does not let statistics be merged"),
+    ("implementation", "virtual_batch_size", "the fused kernel takes one mean per channel"),
 )
 
 
-def excluded(arguments: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    """Return the first pair of arguments that cannot go together, and why; None if all can.
+def check_combination(**given: Any) -> None:
+    """Refuse arguments that mean two things at once; `EXCLUSIVE` says which and why.
 
     Args:
-        arguments: by name; of `implementation`, only `"fused"` excludes anything.
+        **given: arguments by name; of `implementation`, only `"fused"` excludes anything.
+
+    Raises:
+        ValueError: names the first pair that cannot go together.
     """
-    chosen = {name for name, value in arguments.items() if value}
-    if arguments.get("implementation") != "fused":
+    chosen = {name for name, value in given.items() if value}
+    if given.get("implementation") != "fused":
         chosen.discard("implementation")
-    return next((pair for pair in EXCLUSIVE if {*pair[:2]} <= chosen), None)
+    for one, other, reason in EXCLUSIVE:
+        if {one, other} <= chosen:
+            raise ValueError(
+                f"Received {one}={given[one]!r} with {other}={given[other]!r}, expected at most "
+                f"one of {one} and {other}: {reason}. Leave one out."
+            )

@@ -98,7 +98,7 @@ def test_a_config_is_frozen(write):
         ("train.epochs=true", "train.epochs: expected a whole number, got True."),
         (
             "train.epochs='3'",
-            "train.epochs: expected a whole number, got '3'. Write a number, such as 3.",
+            "train.epochs: expected a whole number, got '3'. Write a number, such as 3",
         ),
         (
             "train.epochs=many",
@@ -198,8 +198,8 @@ def test_a_model_without_a_name_is_named(write):
     [
         ("- 1\n", "expected a mapping with the sections data, model and train, got list"),
         ("", "expected a mapping with the sections data, model and train, got an empty file"),
-        ("? [a]\n: 2\n", "expected a word as key, got ('a',); quote it (line 1)"),
-        ("1: 2\n", "expected a word as key, got 1; quote it (line 1)"),
+        ("? [a]\n: 2\n", "expected a word as key, or quotes around it, got ('a',)."),
+        ("1: 2\n", "run.yaml: 1: expected a word as key, or quotes around it, got 1."),
         ("data: [", "not valid YAML"),
         (
             "seed: 1\nseed: 2\n",
@@ -404,7 +404,7 @@ def test_a_variants_key_inside_another_is_not_lost_to_it(write):
             "compare.variants.a/b={}",
             "compare.variants.a/b: expected a name of letters, digits, _ and -, got 'a/b'.",
         ),
-        ("compare.variants={1: {seed: 1}}", "expected a word as key, got 1; quote it (line 1)"),
+        ("compare.variants={1: {seed: 1}}", "compare.variants.1: expected text, got 1."),
         ("compare.variants.baseline={}", "expected no variant named 'baseline'"),
         ("compare.seed=[1]", "compare.seed: unknown key 'seed'. Did you mean 'seeds'"),
         ("compare.seeds=3", "compare.seeds: expected a list of different whole numbers"),

@@ -11,9 +11,8 @@ from bnzoo.config.loading import (
     starter_text,
     validate,
 )
-from bnzoo.config.models import Model
 from bnzoo.config.reading import apply_overrides, as_yaml
-from bnzoo.config.schema import BASELINE, Compare, Config
+from bnzoo.config.schema import BASELINE, Config
 from bnzoo.config.space import (
     Dimension,
     combinations,
@@ -24,18 +23,14 @@ from bnzoo.config.space import (
     values_name,
 )
 from bnzoo.config.train import Train
-from bnzoo.config.tune import Tune
 from bnzoo.config.variants import variant_configs
 
 __all__ = [
     "BASELINE",
-    "Compare",
     "Config",
     "Data",
     "Dimension",
-    "Model",
     "Train",
-    "Tune",
     "apply_overrides",
     "as_yaml",
     "combinations",

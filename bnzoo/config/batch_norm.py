@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from bnzoo.config.section import NonNegativeFloat, Section
-from bnzoo.exclusive import excluded
+from bnzoo.exclusive import check_combination
 
 Momentum = Annotated[float, Field(ge=0, le=1)]
 
@@ -62,13 +62,7 @@ class BatchNorm(Section):
 
     @model_validator(mode="after")
     def _one_way_to_take_statistics(self) -> Self:
-        pair = excluded(dict(self))
-        if pair:
-            one, other, reason = pair
-            raise ValueError(
-                f"expected at most one of {one} and {other}, got {getattr(self, one)} and "
-                f"{getattr(self, other)}: {reason}. Leave one out."
-            )
+        check_combination(**dict(self))
         return self
 
     def arguments(self) -> dict[str, Any]:

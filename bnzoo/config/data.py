@@ -4,7 +4,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from bnzoo.config.section import PositiveInt, Section, whole
 from bnzoo.errors import nearest
@@ -18,7 +18,6 @@ DATASETS: dict[str, str] = {
     "folder:<path>": "your own images: train/<class>/* and test/<class>/*, PNG, JPEG, BMP or GIF",
     "npz:<path>": "your own arrays: x_train y_train x_test y_test, and class_names if you like",
 }
-DATASET_NAMES = tuple(DATASETS)
 
 _ANY_IMAGE = (None, None, None)
 _SHAPES = {
@@ -57,16 +56,14 @@ def split_name(name: str) -> tuple[str, str]:
 
 def _check_name(name: str) -> str:
     kind, rest = split_name(name)
-    if kind in _PREFIXES:
-        if not rest.strip():
-            what = "the name of a TFDS data set" if kind == "tfds" else "a path"
-            raise ValueError(f"expected {what} after the colon, got {name!r}. Write {kind}:<...>.")
-        if kind == "tfds" and not _TFDS_NAME.fullmatch(rest):
-            raise ValueError(
-                f"expected tfds:<name>, tfds:<name>/<config> or tfds:<name>:<version>, "
-                f"got {name!r}. Names are listed at https://www.tensorflow.org/datasets/catalog."
-            )
-    elif name not in DATASETS:
+    if kind == "tfds" and not _TFDS_NAME.fullmatch(rest):
+        raise ValueError(
+            f"expected tfds:<name>, tfds:<name>/<config> or tfds:<name>:<version>, got {name!r}. "
+            "Names are listed at https://www.tensorflow.org/datasets/catalog."
+        )
+    if kind in ("folder", "npz") and not rest.strip():
+        raise ValueError(f"expected a path after the colon, got {name!r}. Write {kind}:<path>.")
+    if kind not in _PREFIXES and name not in DATASETS:
         hint = nearest(name, [*(known for known in DATASETS if "<" not in known), *_PREFIXES])
         known = ", ".join(DATASETS)
         raise ValueError(f"expected one of {known}, got {name!r}. {hint or 'Choose one of these.'}")
@@ -93,7 +90,7 @@ class Data(Section):
             one to all, and padded with -1; null keeps every step.
     """
 
-    name: str
+    name: Annotated[str, AfterValidator(_check_name)]
     batch_size: PositiveInt = 32
     validation: Annotated[
         Annotated[float, Field(gt=0, lt=1)] | Literal["test", "none"],
@@ -114,11 +111,6 @@ class Data(Section):
     skip_unreadable: bool = False
     view: Literal["image", "rows", "flat"] = "image"
     min_length: PositiveInt | None = None
-
-    @field_validator("name")
-    @classmethod
-    def _name_is_known(cls, name: str) -> str:
-        return _check_name(name)
 
     @field_validator("validation", "augment", mode="before")
     @classmethod

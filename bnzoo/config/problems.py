@@ -21,6 +21,7 @@ _EXPECTED = {
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
     "string_pattern_mismatch": "a name of letters, digits, _ and -",
+    "invalid_key": "a word as key, or quotes around it",
     "union_tag_not_found": "a mapping with a `name`",
     "union_tag_invalid": "one of {expected_tags}",
     "too_short": "a length of at least {min_length}",
@@ -72,7 +73,8 @@ def _describe(error: ValidationError, tree: Any) -> list[str]:
     merged: dict[str, list[Mapping]] = {}
     for item in error.errors():
         merged.setdefault(_dotted(item, tree), []).append(item)
-    return [_sentence(path, items) for path, items in merged.items()]
+    # A problem of the whole tree has no path.
+    return [_sentence(path, items).lstrip(".: ") for path, items in merged.items()]
 
 
 def _with_close_names(error: ValidationError, tree: Any) -> Any:
@@ -111,7 +113,7 @@ def _sentence(path: str, items: list[Mapping]) -> str:
         text = str(context["error"])
         # A check of several keys begins with the one that is wrong: `seeds: expected ...`.
         joint = "." if re.match(r"[\w.]+: ", text) else ": "
-        return f"{path}{joint}{text}" if path else text
+        return f"{path}{joint}{text}"
     if kind == "missing":
         return f"{path}: missing. Add this key; `bnzoo configs` lists examples."
     if kind == "extra_forbidden":

@@ -10,23 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from bnzoo.errors import InputError
 
 
-class _Constructor(SafeConstructor):
-    def check_mapping_key(self, node, key_node, mapping, key, value) -> bool:
-        if not isinstance(key, str):
-            problem = f"expected a word as key, got {key!r}; quote it"
-            raise ConstructorError(None, None, problem, key_node.start_mark)
-        return super().check_mapping_key(node, key_node, mapping, key, value)
-
-
 def _yaml() -> YAML:
     yaml = YAML(typ="safe", pure=True)
-    yaml.Constructor = _Constructor
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False
     yaml.width = 1000  # a long text stays on one line
@@ -115,24 +105,22 @@ def apply_overrides(tree: dict, overrides: Iterable[tuple[str, Any]], door: str 
     """
     result = copy.deepcopy(tree)
     for path, value in overrides:
-        *parents, last = path.split(".")
-        if not all((*parents, last)):
+        keys = path.split(".")
+        if not all(keys):
             raise InputError(
                 f"{door}{path}={value}: expected a dotted key such as train.epochs, got {path!r}."
             )
         node = result
-        for depth, key in enumerate(parents):
-            child = node.get(key)
-            if child is None:
-                child = node[key] = {}
+        for depth, key in enumerate(keys[:-1], start=1):
+            child = node.get(key) or {}
+            if key in ("optimizer", "schedule") and isinstance(child, str):
+                child = {"name": child}  # `optimizer: sgd` is short for a mapping with a name
             if not isinstance(child, dict):
-                # `optimizer: sgd` and `schedule: cosine` are short for a mapping with a name.
-                if key not in ("optimizer", "schedule"):
-                    raise InputError(
-                        f"{door}{path}={value}: {'.'.join(parents[: depth + 1])} is {child!r}, "
-                        f"not a mapping, so it has no key {(*parents, last)[depth + 1]!r}."
-                    )
-                child = node[key] = {"name": child}
+                raise InputError(
+                    f"{door}{path}={value}: {'.'.join(keys[:depth])} is {child!r}, not a mapping, "
+                    f"so it has no key {keys[depth]!r}."
+                )
+            node[key] = child
             node = child
-        node[last] = value
+        node[keys[-1]] = value
     return result

@@ -1,6 +1,8 @@
 """What every section of a configuration shares: frozen, strict, described by its docstring."""
 
 import re
+from collections import Counter
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import (
@@ -82,15 +84,28 @@ def whole(expected: str, advice: str) -> WrapValidator:
     return WrapValidator(check)
 
 
-def _are_different(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    if len(set(seeds)) < len(seeds):
-        raise ValueError("a seed is there twice")
-    return seeds
+def each_once(noun: str, text: Callable[[Any], str] = repr) -> AfterValidator:
+    """Refuse a list in which something is there twice.
+
+    Args:
+        noun: what it is a list of, for the message.
+        text: what tells one from another, and stands in the message.
+    """
+
+    def check(values: tuple[Any, ...]) -> tuple[Any, ...]:
+        twice = [name for name, count in Counter(map(text, values)).items() if count > 1]
+        if twice:
+            raise ValueError(
+                f"expected each {noun} once, got {twice[0]} twice. Remove one of them."
+            )
+        return values
+
+    return AfterValidator(check)
 
 
 Seeds = Annotated[
     tuple[Seed, ...],
     Field(min_length=1),
-    AfterValidator(_are_different),
+    each_once("seed"),
     whole("a list of different whole numbers from 0, at least one", "For example [0, 1, 2]."),
 ]

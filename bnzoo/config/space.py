@@ -79,15 +79,13 @@ def _range_values(span: Range, whole: bool) -> tuple[float, ...]:
     steps = span.steps or CONTINUOUS_STEPS
     if whole:
         steps = min(steps, span.max - span.min + 1)
-    shares = [step / (steps - 1) for step in range(1, steps - 1)]
-    if span.scale == "log":
-        between = [span.min * (span.max / span.min) ** share for share in shares]
-    else:
-        between = [span.min + (span.max - span.min) * share for share in shares]
-    numbers = [
-        round(value) if whole else float(f"{value:.{DIGITS}g}")
-        for value in (span.min, *between, span.max)
-    ]
+    numbers = []
+    for share in (step / (steps - 1) for step in range(steps)):
+        if span.scale == "log":
+            value = span.min * (span.max / span.min) ** share
+        else:
+            value = span.min + (span.max - span.min) * share
+        numbers.append(round(value) if whole else float(f"{value:.{DIGITS}g}"))
     return tuple(dict.fromkeys(numbers))
 
 

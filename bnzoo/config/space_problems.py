@@ -29,28 +29,23 @@ def space_problems(tree: dict) -> list[str]:
     if tune is None:
         return []
     space = search_space(tree, tune)
-    problems = _combination_problems(tree, tune, space)
-    if tune.algorithm == "grid":
-        problems += _grid_problems(tune, space)
-    if tune.algorithm == "hyperband":
-        problems += _hyperband_problems(tree, space)
-    return problems
+    found = (*_combination_problems(tree, tune, space), *_size_problems(tree, tune, space))
+    return list(dict.fromkeys(found))
 
 
-def _combination_problems(tree: dict, tune: Tune, space: list[Dimension]) -> list[str]:
-    """Name what would stop a trial, or make its result another's, once each."""
-    problems: list[str] = []
-    same: list[str] = []
+def _combination_problems(tree: dict, tune: Tune, space: list[Dimension]) -> Iterator[str]:
+    """Name what would stop a trial, or make its result another's."""
     first: dict[str, str] = {}
+    same: list[str] = []
     metric = tune.objective.name
     for values in _to_try(tune, space):
-        problems += _overwritten(values)
-        config, found = attempt(resolve, tree, values, "tune.space")
-        problems += found
+        yield from _overwritten(values)
+        config, problems = attempt(resolve, tree, values, "tune.space")
+        yield from problems
         if config is None:
             continue
         if metric.startswith("val_") and config.data.validation == "none":
-            problems.append(
+            yield (
                 f"tune.objective.name: expected a metric that every run has, got {metric!r}, which "
                 "is not measured where data.validation is none. Set data.validation, for example "
                 f"to 0.1, or the objective to {metric.removeprefix('val_')}."
@@ -58,12 +53,13 @@ def _combination_problems(tree: dict, tune: Tune, space: list[Dimension]) -> lis
         words = ", ".join(f"{path}: {value}" for path, value in values.items())
         earlier = first.setdefault(config.model_dump_json(), words)
         if earlier != words:
-            same.append(
-                "tune.space: expected another config for each combination, got the same for "
-                f"({earlier}) and ({words}). Leave out one of the values, or name in "
-                "tune.conditions where a key is searched."
-            )
-    return list(dict.fromkeys(problems)) or same[:1]
+            same.append(f"({earlier}) and ({words})")
+    if same:
+        yield (
+            "tune.space: expected another config for each combination, got the same for "
+            f"{same[0]}. Leave out one of the values, or name in tune.conditions where a key is "
+            "searched."
+        )
 
 
 def _to_try(tune: Tune, space: list[Dimension]) -> Iterator[Values]:
@@ -84,16 +80,16 @@ def _to_try(tune: Tune, space: list[Dimension]) -> Iterator[Values]:
         )
 
 
-def _overwritten(values: Values) -> list[str]:
+def _overwritten(values: Values) -> Iterator[str]:
     """Name the values of which another key of the combination, inside theirs, changes a part."""
-    return [
-        f"tune.space: {outer}: expected values that {inner}, which is searched too, does not "
-        f"change, got {values[outer]!r}. Leave {inner} to its own values, or search it only "
-        "beside other values of the first, with tune.conditions."
-        for outer, inner in itertools.permutations(values, 2)
-        if inner.startswith(f"{outer}.")
-        and _changes(values[outer], inner.removeprefix(f"{outer}."), values[inner])
-    ]
+    for outer, inner in itertools.permutations(values, 2):
+        path = inner.removeprefix(f"{outer}.")
+        if path != inner and _changes(values[outer], path, values[inner]):
+            yield (
+                f"tune.space: {outer}: expected values that {inner}, which is searched too, does "
+                f"not change, got {values[outer]!r}. Leave {inner} to its own values, or search it "
+                "only beside other values of the first, with tune.conditions."
+            )
 
 
 def _changes(value: Any, path: str, new: Any) -> bool:
@@ -109,42 +105,34 @@ def _changes(value: Any, path: str, new: Any) -> bool:
     return value != new
 
 
-def _grid_problems(tune: Tune, space: list[Dimension]) -> list[str]:
-    problems = [
-        f"tune.space.{path}: expected steps, as a grid tries every value, got a range without. "
-        "Add, for example, steps: 7."
-        for path, searched in tune.space.items()
-        if isinstance(searched, Range) and searched.steps is None
-    ]
-    count, most = count_combinations(space), tune.max_trials or MOST_TRIALS
-    if problems or count <= most:
-        return problems
-    return [
-        f"tune.max_trials: expected at least the {count:,} combinations of the grid, got "
-        f"{most:,}. Set it higher, search fewer values, or set algorithm: random."
-    ]
-
-
-def _hyperband_problems(tree: dict, space: list[Dimension]) -> list[str]:
-    problems = [
-        f"tune.space.{one.path}: expected no train.epochs with hyperband, which itself decides how "
-        "many epochs a trial gets, at most those of the config, got them among what is searched. "
-        "Leave them out, or set algorithm: grid."
-        for one in space
-        if _sets_epochs(one)
-    ]
-    train = attempt(check, Train, tree.get("train"), "train")[0] or Train()
-    needed = sum(sizes[0] for sizes in hyperband_sizes(train.epochs))
+def _size_problems(tree: dict, tune: Tune, space: list[Dimension]) -> Iterator[str]:
+    """Name what keeps the algorithm from searching a space of this size."""
     count = count_combinations(space)
-    if problems or count >= needed:
-        return problems
-    return [
-        f"tune.space: expected at least {needed} combinations, which hyperband starts with for "
-        f"train.epochs: {train.epochs}, got {count}. Search more values, or set algorithm: grid."
-    ]
-
-
-def _sets_epochs(one: Dimension) -> bool:
-    if one.path == "train":
-        return any(isinstance(value, dict) and "epochs" in value for value in one.values)
-    return one.path == "train.epochs"
+    if tune.algorithm == "grid":
+        for path, searched in tune.space.items():
+            if isinstance(searched, Range) and searched.steps is None:
+                yield (
+                    f"tune.space.{path}: expected steps, as a grid tries every value, got a range "
+                    "without. Add, for example, steps: 7."
+                )
+        most = tune.max_trials or MOST_TRIALS
+        if count > most:
+            yield (
+                f"tune.max_trials: expected at least the {count:,} combinations of the grid, got "
+                f"{most:,}. Set it higher, search fewer values, or set algorithm: random."
+            )
+    if tune.algorithm == "hyperband":
+        for path in sorted({"train", "train.epochs"} & tune.space.keys()):
+            yield (
+                f"tune.space.{path}: expected no train.epochs with hyperband, which itself decides "
+                "how many epochs a trial gets, at most those of the config, got them among what is "
+                "searched. Leave them out, or set algorithm: grid."
+            )
+        train = attempt(check, Train, tree.get("train"), "train")[0] or Train()
+        needed = sum(sizes[0] for sizes in hyperband_sizes(train.epochs))
+        if count < needed:
+            yield (
+                f"tune.space: expected at least {needed} combinations, which hyperband starts with "
+                f"for train.epochs: {train.epochs}, got {count}. Search more values, or set "
+                "algorithm: grid."
+            )

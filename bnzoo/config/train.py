@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from bnzoo.config.section import (
     NonNegativeFloat,
@@ -10,6 +10,7 @@ from bnzoo.config.section import (
     PositiveFloat,
     PositiveInt,
     Section,
+    each_once,
 )
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -228,13 +229,6 @@ class Train(Section):
     jit_compile: bool | Literal["auto"] = "auto"
     early_stopping: EarlyStopping | None = None
     tensorboard: bool = True
-    follow_weights: tuple[FollowedWeight, ...] = Field((), strict=False)
-
-    @field_validator("follow_weights")
-    @classmethod
-    def _each_weight_once(cls, value: tuple[FollowedWeight, ...]) -> tuple[FollowedWeight, ...]:
-        labels = [item.label for item in value]
-        twice = next((label for label in labels if labels.count(label) > 1), None)
-        if twice:
-            raise ValueError(f"expected each weight once, got {twice} twice. Remove one of them.")
-        return value
+    follow_weights: Annotated[
+        tuple[FollowedWeight, ...], each_once("weight", lambda weight: weight.label)
+    ] = Field((), strict=False)

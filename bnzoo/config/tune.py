@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from bnzoo.config.section import PositiveInt, Section, Seeds, whole
+from bnzoo.config.section import PositiveInt, Section, Seeds, each_once, whole
 from bnzoo.errors import nearest
 
 RATE, PLACEMENT = "train.optimizer.learning_rate", "model.placement"
@@ -56,14 +56,6 @@ class Range(Section):
         return self
 
 
-def _are_different(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    texts = [repr(item) for item in values]
-    twice = next((text for text in texts if texts.count(text) > 1), None)
-    if twice:
-        raise ValueError(f"expected each value once, got {twice} twice. Remove one of them.")
-    return values
-
-
 Values = Annotated[
     tuple[Any, ...],
     Field(min_length=1),
@@ -72,7 +64,7 @@ Values = Annotated[
         "scale: log}",
         "For example [0.001, 0.01].",
     ),
-    AfterValidator(_are_different),
+    each_once("value"),
 ]
 Searched = Annotated[
     Annotated[Range, Tag("range")] | Annotated[Values, Tag("values")],

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 import keras
 
-from bnzoo.exclusive import excluded
 from bnzoo.ops import statistics_dtype
 
 CLIPPING_KEYS = ("rmax", "rmin", "dmax")
@@ -108,17 +107,6 @@ def check_virtual_batch_size(size) -> int | None:
         f"Received virtual_batch_size={size!r}, expected an integer of at least 2, or None. "
         "It is the number of examples that are normalized together: one alone has no variance."
     )
-
-
-def check_combination(**given) -> None:
-    """Refuse arguments that mean two things at once; `EXCLUSIVE` says which and why."""
-    pair = excluded(given)
-    if pair:
-        one, other, reason = pair
-        raise ValueError(
-            f"Received {one}={given[one]!r} with {other}={given[other]!r}, expected at most "
-            f"one of the two: {reason}. Leave one out."
-        )
 
 
 def check_ghost_axis(axis: int, ndim: int) -> None:

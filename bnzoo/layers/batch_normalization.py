@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from bnzoo.exclusive import check_combination
 from bnzoo.layers import arguments
 from bnzoo.ops import (
     Choice,
@@ -207,7 +208,7 @@ class BatchNormalization(KerasBatchNormalization):
         synchronized = arguments.check_synchronized(synchronized)
         implementation = arguments.check_implementation(implementation)
         virtual_batch_size = arguments.check_virtual_batch_size(virtual_batch_size)
-        arguments.check_combination(
+        check_combination(
             renorm=renorm,
             unbiased_moving_variance=unbiased_moving_variance,
             synchronized=synchronized,
