@@ -46,7 +46,6 @@ def make_sweep(folder, rates=RATES, placements=BEST_AT, seeds=(0, 1), metric="va
         "comparisons": _comparisons(entries, metric, direction),
         "best": best and {**best, "words": best_words(best, metric)},
         "chosen_by": "the highest score",
-        "stable": "no trial with the rate diverged, and more",
     }
     return {**summary, "verdict": sweep_verdict(summary)}
 

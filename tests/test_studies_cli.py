@@ -41,8 +41,11 @@ def test_compare_estimates_shows_each_run_and_ends_with_the_verdict(
     assert sum(line.startswith("epoch 1/1  accuracy ") for line in lines) == 2
     folder = runs.StudyFolder(tmp_path / "runs" / "small")  # the default: the config's name
     summary = folder.summary()
-    assert summary["verdict"] in lines
-    ending = lines[lines.index(summary["verdict"]) :]
+    said = summary["verdict"].splitlines()
+    assert [line.split(":")[0] for line in said] == ["baseline", "before"]
+    ending = lines[lines.index(said[0]) + 1 :]
+    assert ending[0] == said[1]
+    assert max(map(len, ending[:2])) <= 100
     assert ending[1].split(maxsplit=2)[:2] == ["best", "run"]
     assert re.search(r"(\w+) seed 0: \1 has the highest mean test accuracy$", ending[1])
     assert ending[2].startswith("  report ")

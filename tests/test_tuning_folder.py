@@ -49,7 +49,7 @@ def test_an_interrupted_sweep_goes_on_without_repeating_a_run(tmp_path, whole):
     with pytest.raises(KeyboardInterrupt):
         tune(make_config(), folder.path, hooks=Hooks(begin_run=begin_run))
     assert folder.status() == "interrupted"
-    assert folder.summary()["verdict"].startswith("Not finished. So far: Best is")
+    assert folder.summary()["verdict"].startswith("Not finished. So far:\nBest is")
     assert "Incomplete." in folder.report_file.read_text()
 
     first, begun = begun[:2], []

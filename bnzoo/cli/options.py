@@ -1,8 +1,9 @@
-"""What several commands share: CONFIG, --set and --out, and the words that run a command again."""
+"""What `train`, `compare` and `tune` share: their options, how they begin, stop and print."""
 
 import contextlib
 import itertools
 import shlex
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,10 +20,16 @@ CONFIG_HELP = (
     "there is no such file, the name of a starter config (bnzoo configs lists them)."
 )
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help=CONFIG_HELP)]
-OUT_HELP = (
-    "Default: runs/<config name>. Where CONFIG is a folder, the first free one of "
-    "runs/<its name>-2, -3 and so on, as nothing is overwritten; with --resume, CONFIG itself."
-)
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Folder of what is written. Default: runs/<config name>. Where CONFIG is a folder, "
+        "the first free one of runs/<its name>-2, -3 and so on, as nothing is overwritten; with "
+        "--resume, CONFIG itself.",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -31,6 +38,43 @@ Set = Annotated[
         help="Change one key of the config, as a dotted path: --set train.epochs=3. Repeatable.",
     ),
 ]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Continue what is in --out. Runs that have ended are kept, others go on after their "
+        "last complete epoch.",
+    ),
+]
+
+
+def begin(
+    command: str, config: Path, out: Path | None, overrides: list[str] | None, resume: bool
+) -> tuple["Config", Path, str]:
+    """Check what a command is given, before TensorFlow is imported.
+
+    Args:
+        command: `"train"`, `"compare"` or `"tune"`.
+        config: its CONFIG.
+        out: its --out.
+        overrides: what each --set says.
+        resume: whether --resume is given.
+
+    Returns:
+        The checked config, the folder to write to, and the line that starts the command again.
+
+    Raises:
+        InputError: names every problem of the config, one per line; or its data is not there.
+    """
+    from bnzoo.data import check_available
+
+    # A study or a sweep that is not run here: what --set does to it is no reason to refuse.
+    aside = [f"{section}=null" for section in ("compare", "tune") if section != command]
+    checked = read_config(config, [*(overrides or []), *aside])
+    check_available(checked.data.name)
+    out = out_folder(config, out, resume)
+    sets = [word for text in overrides or [] for word in ("--set", text)]
+    return checked, out, shlex.join(["bnzoo", command, str(config), "--out", str(out), *sets])
 
 
 def read_config(path: Path, overrides: list[str] | None) -> "Config":
@@ -68,12 +112,6 @@ def out_folder(config: Path, out: Path | None, resume: bool) -> Path:
     return next(folder for folder in others if not folder.exists())
 
 
-def command_line(command: str, config: Path, out: Path, overrides: list[str] | None) -> str:
-    """Return the line that starts a command again, quoted for a shell."""
-    sets = [word for text in overrides or [] for word in ("--set", text)]
-    return shlex.join(["bnzoo", command, str(config), "--out", str(out), *sets])
-
-
 @contextlib.contextmanager
 def resumable(config_file: Path, command: str, announce: Callable[[str], None]) -> Iterator[None]:
     """Say how to go on with a run, study or sweep, whatever stops it in the middle.
@@ -91,3 +129,21 @@ def resumable(config_file: Path, command: str, announce: Callable[[str], None]) 
         if config_file.exists():
             announce(f"Stopped. Continue with: {command} --resume")
         raise
+
+
+def print_wrapped(text: str, indent: int = 2) -> None:
+    """Print lines of at most 100 characters.
+
+    Args:
+        text: one or several lines.
+        indent: spaces before what does not fit on its line.
+    """
+    for line in text.splitlines():
+        for part in textwrap.wrap(
+            line,
+            100,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ):
+            print(part)

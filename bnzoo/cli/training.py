@@ -1,29 +1,12 @@
 """`train`: one run, shown live."""
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from bnzoo.cli.app import FAILED, command
-from bnzoo.cli.options import (
-    OUT_HELP,
-    ConfigPath,
-    Set,
-    command_line,
-    out_folder,
-    read_config,
-    resumable,
-)
+from bnzoo.cli.options import ConfigPath, Out, Resume, Set, begin, resumable
 from bnzoo.errors import plural
-
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="DIR", help=f"Folder of the run. {OUT_HELP}"),
-]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue the run in --out at its last complete epoch.")
-]
 
 
 @command("train")
@@ -39,20 +22,14 @@ def train(
     train.early_stopping those of the best epoch (unless restore_best_weights is false). The "best"
     of summary.json is the epoch with the highest val_accuracy, for information only.
     """
-    # A study or a sweep is not run here: what --set does to it is no reason to refuse.
-    checked = read_config(config, [*(overrides or []), "compare=null", "tune=null"])
-    out = out_folder(config, out, resume)
-
-    from bnzoo.data import check_available
     from bnzoo.quiet import start_tensorflow_quietly
 
-    check_available(checked.data.name)
+    checked, out, again = begin("train", config, out, overrides, resume)
     start_tensorflow_quietly()
     from bnzoo.cli.progress import EpochProgress, Interruption
     from bnzoo.runs import RunFolder
     from bnzoo.training import train as run
 
-    again = command_line("train", config, out, overrides)
     with EpochProgress() as progress, resumable(RunFolder(out).config_file, again, progress.line):
         summary = run(checked, out, resume, [Interruption(), progress], progress.line)
     _report(summary, out)

@@ -1,5 +1,6 @@
 """`tune`: a sweep over keys of a config, alone, as chief, as worker, or with workers of its own."""
 
+import contextlib
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,32 +9,24 @@ import typer
 
 from bnzoo.cli.app import FAILED, command
 from bnzoo.cli.options import (
-    OUT_HELP,
     ConfigPath,
+    Out,
+    Resume,
     Set,
-    command_line,
+    begin,
     config_name,
-    out_folder,
-    read_config,
+    print_wrapped,
     resumable,
 )
 from bnzoo.errors import InputError
 from bnzoo.quiet import start_tensorflow_quietly
 
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="DIR", help=f"Folder of the sweep. {OUT_HELP}"),
-]
 Workers = Annotated[
     int, typer.Option("--workers", min=1, metavar="N", help="Processes that run trials.")
 ]
 Wait = Annotated[
     float,
     typer.Option("--wait", min=1, metavar="SECONDS", help="How long a worker seeks its chief."),
-]
-Resume = Annotated[
-    bool,
-    typer.Option("--resume", help="Keep the runs in --out that have ended, continue the search."),
 ]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Remove the sweep in --out and start it over.")
@@ -58,15 +51,12 @@ def tune(
     """
     from bnzoo.tuning.workers import WorkerError, role_of
 
-    # A study is not run here: what --set does to it is no reason to refuse.
-    checked = read_config(config, [*(overrides or []), "compare=null"]).sweep()
     role = role_of()
     if role and config.is_dir() and out is None:
         raise InputError(
             "expected --out where CONFIG is a folder and KERASTUNER_TUNER_ID is set, got none. "
             "Name the same --out for the chief and its workers."
         )
-    out = out_folder(config, out, resume)
     if resume and fresh:
         raise InputError("expected at most one of --resume and --fresh, got both. Leave one out.")
     if role and workers > 1:
@@ -75,22 +65,19 @@ def tune(
             f"{workers}. Unset the variable, or start the workers by hand."
         )
 
-    from bnzoo.data import check_available
     from bnzoo.runs import SweepFolder
 
-    check_available(checked.data.name)
+    checked, out, again = begin("tune", config, out, overrides, resume)
+    checked, folder = checked.sweep(), SweepFolder(out)
     if role and not role.is_chief:
         _work(checked, out, role, wait)
         return
-    folder, again = SweepFolder(out), command_line("tune", config, out, overrides)
     arguments = {"resume": resume, "fresh": fresh, "name": config_name(config), "command": again}
     with resumable(folder.config_file, again, print):
         try:
-            if workers > 1:
+            if role or workers > 1:
                 words = [*shlex.split(again)[1:], "--wait", str(wait)]
-                _run_with_workers(checked, folder, workers, words, wait, arguments)
-            elif role:
-                _run_as_chief(checked, folder, role, arguments)
+                _run_as_chief(checked, folder, role, workers, words, wait, arguments)
             else:
                 _run_alone(checked, folder, arguments)
         except WorkerError as error:
@@ -131,44 +118,33 @@ def _hooks(progress):
     return Hooks(callbacks, progress.line, progress.begin_trial, progress.end_trial)
 
 
-def _run_as_chief(checked, folder, role, arguments: dict[str, Any]) -> None:
-    """Give out trials to workers that were started elsewhere."""
-    from bnzoo.cli.sweep_table import SweepTable
-
-    start_tensorflow_quietly()
-    from bnzoo.tuning.sweep import Hooks
-    from bnzoo.tuning.sweep import tune as run
-
-    with SweepTable(folder, checked) as table:
-        hooks = Hooks(log=table.line)
-        run(checked, folder.path, hooks=hooks, chief=role, poll=table.poll, **arguments)
-
-
-def _run_with_workers(
-    checked, folder, count: int, words: list[str], wait: float, arguments: dict[str, Any]
+def _run_as_chief(
+    checked, folder, role, count: int, words: list[str], wait: float, arguments: dict[str, Any]
 ) -> None:
-    """Start workers on this machine, and be their chief."""
+    """Give out trials to workers that were started elsewhere, or else start some here."""
     from bnzoo.cli.sweep_table import SweepTable
     from bnzoo.tuning.workers import WorkerPool
 
-    with SweepTable(folder, checked) as table:
-        table.line(f"Starting {count} workers ...")
-        with WorkerPool(count, words, wait, folder.logs, table.line) as workers:
-            start_tensorflow_quietly()
-            from bnzoo.tuning.sweep import tune as run
+    with contextlib.ExitStack() as stack:
+        table, workers = stack.enter_context(SweepTable(folder, checked)), None
+        if not role:
+            table.line(f"Starting {count} workers ...")
+            pool = WorkerPool(count, words, wait, folder.logs, table.line)
+            workers = stack.enter_context(pool)
+        start_tensorflow_quietly()
+        from bnzoo.tuning.sweep import Hooks
+        from bnzoo.tuning.sweep import tune as run
 
-            def poll() -> None:
-                workers.poll()
-                table.poll()
-
-            run(checked, folder.path, workers=workers, poll=poll, **arguments)
+        hooks = Hooks(log=table.line)
+        arguments |= {"chief": role, "workers": workers, "poll": table.poll}
+        run(checked, folder.path, hooks=hooks, **arguments)
 
 
 def _report(folder) -> None:
     summary = folder.summary()
-    print(summary["verdict"])
+    print_wrapped(summary["verdict"])
     if summary["best"]:
-        print(f"  chosen by      {summary['chosen_by']}")
+        print_wrapped(f"  chosen by      {summary['chosen_by']}", indent=17)
     print(f"  report         {folder.report_file}")
     if summary["best"]:
         print(f"  best           bnzoo train {folder.best_file}")

@@ -21,13 +21,16 @@ def variant_verdict(name: str, variant: Variant, baseline: Variant) -> str:
     difference = paired_difference(ours, theirs)
     if not difference.num_seeds:
         return f"{name}: {_outcome(variant)}; the {BASELINE}: {_outcome(baseline)}."
-    # Both over the seeds that have a difference.
-    pairs = [pair for pair in zip(ours, theirs, strict=True) if None not in pair]
-    scores = " against ".join(_score(describe(values)) for values in zip(*pairs, strict=True))
-    kind = ("better, " if difference.mean > 0 else "worse, ") if difference.is_settled else ""
-    left_out = ", ".join([*_without_result(name, variant), *_without_result(BASELINE, baseline)])
-    left_out = f"; left out: {left_out}" if left_out else ""
-    return f"{name}: {kind}{scores}; {sentence(difference)}{left_out}."
+    score, left_out = _score(variant["test_accuracy"]), ""
+    if None in difference.values:  # then both over the seeds that have a difference
+        pairs = [pair for pair in zip(ours, theirs, strict=True) if None not in pair]
+        score = " against ".join(_score(describe(values)) for values in zip(*pairs, strict=True))
+        missing = [*_without_result(name, variant), *_without_result(BASELINE, baseline)]
+        left_out = f"; left out: {', '.join(missing)}"
+    kind = ", worse:" if difference.mean < 0 else ", better:"
+    return (
+        f"{name}: {score}{kind if difference.is_settled else ';'} {sentence(difference)}{left_out}."
+    )
 
 
 def baseline_verdict(baseline: Variant) -> str:
@@ -36,19 +39,18 @@ def baseline_verdict(baseline: Variant) -> str:
 
 
 def study_verdict(variants: dict[str, Variant], status: str) -> str:
-    """Return the sentences for the top of the report, one per variant.
+    """Return the top of the report, one sentence per line: the baseline's, then the variants'.
 
     Args:
         variants: the entries of a study's summary, the baseline among them.
         status: of the study; one that is not completed says so.
     """
-    baseline = variants[BASELINE]
-    sentences = [
-        variant_verdict(name, variant, baseline)
-        for name, variant in variants.items()
-        if name != BASELINE
-    ]
-    return " ".join(sentences if status == "completed" else ["Not finished. So far:", *sentences])
+    lines = [] if status == "completed" else ["Not finished. So far:"]
+    lines.append(baseline_verdict(variants[BASELINE]))
+    for name, variant in variants.items():
+        if name != BASELINE:
+            lines.append(variant_verdict(name, variant, variants[BASELINE]))
+    return "\n".join(lines)
 
 
 def _outcome(variant: Variant) -> str:

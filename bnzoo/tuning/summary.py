@@ -15,11 +15,6 @@ from bnzoo.tuning.verdict import best_words, sweep_verdict
 
 STABLE_WITHIN = 0.05
 """Each seed of a stable rate is within these 5 points of its placement's best mean accuracy."""
-STABLE = (
-    "no trial with the rate diverged, and in one of them each seed came within 5 points of the "
-    "best mean accuracy of its placement"
-)
-LONGEST = ", after the most epochs that the placement was given"
 
 Entry = dict[str, Any]
 
@@ -67,7 +62,6 @@ def summarize(
         ],
         "best": {**ranked[0], "words": best_words(ranked[0], objective)} if ranked else None,
         "chosen_by": _chosen_by(config, seeds),
-        "stable": STABLE + (LONGEST if tune.algorithm == "hyperband" else ""),
     }
     return {**summary, "verdict": sweep_verdict(summary)}
 
@@ -76,10 +70,7 @@ def _chosen_by(config: Config, seeds: Sequence[int]) -> str:
     objective = config.tune.objective
     end = "highest" if objective.direction == "max" else "lowest"
     mean = f"mean of the seeds {formatting.listed(seeds)}" if len(seeds) > 1 else f"seed {seeds[0]}"
-    return (
-        f"the {end} {formatting.metric(objective.name)}, {mean}, each run at its best epoch; "
-        "a trial with a diverged run counts as worse than any other"
-    )
+    return f"the {end} {formatting.metric(objective.name)} at the best epoch, {mean}"
 
 
 def _trial_entry(
@@ -163,9 +154,10 @@ def _best_entry(trial: Entry, config: Config) -> Entry:
 def _largest_stable_rate(trials: list[Entry], config: Config) -> float | None:
     """Return the largest rate with which the trials of a placement are stable, of two or more.
 
-    `STABLE` says what that means. No trial with it may have diverged, whatever else was searched,
-    in however few epochs. Of hyperband's rounds, those with the most epochs that the placement
-    came to count for a rate: a shorter one only speaks against it.
+    `verdict.STABLE` says what that means; the best is the best mean accuracy. No trial with the
+    rate may have diverged, whatever else was searched, in however few epochs. Of hyperband's
+    rounds, those with the most epochs that the placement came to count for a rate: a shorter one
+    only speaks against it.
     """
     completed = [trial for trial in trials if trial["status"] == "completed"]
     if len(_rates(trials)) < 2 or not completed:

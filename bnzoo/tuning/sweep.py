@@ -96,7 +96,7 @@ def tune(
         try:
             if workers:
                 with workers:
-                    serve(oracle, workers.chief, poll)
+                    serve(oracle, workers.chief, lambda: (workers.poll(), poll()))
             elif chief:
                 hooks.log(f"Listening at {chief.address}. Waiting for workers.")
                 serve(oracle, chief, poll)

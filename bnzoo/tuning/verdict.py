@@ -1,4 +1,4 @@
-"""The sentences at the top of a sweep's report. They follow from the summary's numbers alone."""
+"""The lines at the top of a sweep's report. They follow from the summary's numbers alone."""
 
 from typing import Any
 
@@ -6,16 +6,25 @@ from bnzoo.reporting import formatting
 
 Summary = dict[str, Any]
 
+OPTIMISTIC = (
+    "Such differences are optimistic: each side is the best of its trials by these same scores."
+)
+STABLE = (
+    "Stable: no trial with it diverged, and one was within 5 points of the placement's best on "
+    "each seed."
+)
+LONGEST = "Only the trials with the most epochs of their placement can show a rate to be stable."
+
 
 def sweep_verdict(summary: Summary) -> str:
-    """Return the sentences for the top of the report."""
+    """Return the top of the report, one sentence per line."""
     if not summary["best"]:
         texts = [_without_best(summary)]
     else:
         texts = [f"Best is {summary['best']['words']}.", *_differences(summary), *_stable(summary)]
         if len(summary["seeds"]) == 1:
             texts.append("One seed a trial: none of this is settled.")
-    return " ".join(
+    return "\n".join(
         texts if summary["status"] == "completed" else ["Not finished. So far:", *texts]
     )
 
@@ -47,10 +56,7 @@ def _differences(summary: Summary) -> list[str]:
         if one["placements"][0] == summary["best"]["placement"]
     ]
     if texts and any(entry["trials"] > 1 for entry in summary["placements"].values()):
-        texts.append(
-            "Each side is the best of its trials, chosen by these same scores: such differences "
-            "are optimistic."
-        )
+        texts.append(OPTIMISTIC)
     return texts
 
 
@@ -62,4 +68,5 @@ def _stable(summary: Summary) -> list[str]:
     ]
     if not shown:
         return []
-    return [f"Largest stable learning rate, {'; '.join(shown)}. Stable: {summary['stable']}."]
+    longest = [LONGEST] if summary["algorithm"] == "hyperband" else []
+    return [f"Largest stable learning rate, {'; '.join(shown)}.", STABLE, *longest]
