@@ -56,20 +56,15 @@ def move_across(affine: Affine, layer: keras.layers.Layer, shape: tuple) -> Affi
         return affine
     if type(layer) is _layers.Flatten:
         return _flattened(affine, layer, shape)
-    if not _is_pooling(layer) or affine.axis % len(shape) != channel_axis(layer, len(shape)):
-        return None
     # A negative scale turns the largest value into the smallest.
-    if type(layer) in MAXIMA and not np.all(affine.scale > 0):
-        return None
-    kept = len(shape) if hasattr(layer, "pool_size") or layer.keepdims else 2
-    return dataclasses.replace(affine, axis=channel_axis(layer, kept))
-
-
-def _is_pooling(layer: keras.layers.Layer) -> bool:
-    if type(layer) in MAXIMA:
-        return True
+    is_maximum = type(layer) in MAXIMA and np.all(affine.scale > 0)
     # With padding, backends differ in what they divide by at the border.
-    return type(layer) in AVERAGES and getattr(layer, "padding", "valid") == "valid"
+    is_average = type(layer) in AVERAGES and getattr(layer, "padding", "valid") == "valid"
+    ndim = len(shape)
+    if not (is_maximum or is_average) or affine.axis % ndim != channel_axis(layer, ndim):
+        return None
+    kept = ndim if hasattr(layer, "pool_size") or layer.keepdims else 2
+    return dataclasses.replace(affine, axis=channel_axis(layer, kept))
 
 
 def _flattened(affine: Affine, layer: keras.layers.Layer, shape: tuple) -> Affine | None:

@@ -9,7 +9,7 @@ from bnzoo.layers import MultiplyAdd
 from bnzoo.surgery.affine import Affine, is_batch_norm
 from bnzoo.surgery.commuting import does_nothing, move_across
 from bnzoo.surgery.graph import Graph
-from bnzoo.surgery.linear import LinearWeights, channel_axis, is_linear
+from bnzoo.surgery.linear import LINEAR_LAYERS, LinearWeights, channel_axis, is_linear
 
 
 def fold_batch_norm(model: keras.Model) -> keras.Model:
@@ -104,15 +104,14 @@ class _Plan:
         self._weights: dict[int, LinearWeights] = {}  # by id of the original layer
         self._left: dict[int, Affine] = {}
         self._dropped: set[int] = set()
-        self._copies: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
+        self._copies: list[tuple[keras.layers.Layer, list]] = []  # with the values of its weights
         layers = self._graph.layers()
+        normalizations = [layer for layer in layers if is_batch_norm(layer)]
         for layer in layers:
             if does_nothing(layer) and self._keeps_dtype(layer):
                 self._dropped.add(id(layer))
-        for layer in layers:
-            if is_batch_norm(layer):
-                self._left[id(layer)] = Affine.of(layer)
-        normalizations = [layer for layer in layers if id(layer) in self._left]
+        for layer in normalizations:
+            self._left[id(layer)] = Affine.of(layer)
         for layer in normalizations:
             self._fold_back(layer)
         for layer in reversed(normalizations):
@@ -172,16 +171,13 @@ class _Plan:
             if is_linear(target):
                 fits = channel_axis(target, len(shape)) == moved.axis % len(shape)
                 return (moved, target) if fits else (None, None)
-            if id(target) not in self._dropped:
-                moved = move_across(moved, target, shape)
-            if moved is None:
-                break
-            target = self._graph.after(target)
+            moved = move_across(moved, target, shape)
+            target = None if moved is None else self._graph.after(target)
         return None, None
 
     def _weights_of(self, layer: keras.layers.Layer) -> LinearWeights:
         if id(layer) not in self._weights:
-            self._weights[id(layer)] = LinearWeights(layer)
+            self._weights[id(layer)] = LINEAR_LAYERS[type(layer)](layer)
         return self._weights[id(layer)]
 
     def _drop(self, layer: keras.layers.Layer) -> None:
@@ -202,11 +198,14 @@ class _Plan:
             parts = self._left[id(layer)].parts()
             uses = {name: part is not None for name, part in parts.items()}
             new = MultiplyAdd(axis=layer.axis, name=layer.name, dtype=layer.dtype_policy, **uses)
+            values = [part for part in parts.values() if part is not None]
         elif id(layer) in self._weights:
             new = type(layer).from_config(self._weights[id(layer)].config())
+            values = self._weights[id(layer)].values()
         else:
             new = type(layer).from_config(layer.get_config())
-        self._copies.append((layer, new))
+            values = layer.get_weights()
+        self._copies.append((new, values))
         return new
 
     def call(self, layer: keras.layers.Layer, *args, **kwargs):
@@ -218,11 +217,5 @@ class _Plan:
 
     def assign_weights(self) -> None:
         """Fill the layers of the new model."""
-        for layer, new in self._copies:
-            if id(layer) in self._left:
-                parts = self._left[id(layer)].parts()
-                new.set_weights([part for part in parts.values() if part is not None])
-            elif id(layer) in self._weights:
-                self._weights[id(layer)].assign_to(new)
-            else:
-                new.set_weights(layer.get_weights())
+        for new, values in self._copies:
+            new.set_weights(values)

@@ -1,34 +1,12 @@
-"""Linear layers that take up an affine function beside them."""
+"""Linear layers that take up an affine function beside them.
+
+One class for each arrangement of a kernel. All arrays are float64.
+"""
 
 import keras
 import numpy as np
 
 from bnzoo.surgery.affine import Affine, to_float64
-from bnzoo.surgery.kernels import DepthwiseKernel, Kernel, SeparableKernel, TransposedKernel
-
-_layers = keras.layers
-ARRANGEMENTS = {
-    _layers.Dense: Kernel,
-    _layers.Conv1D: Kernel,
-    _layers.Conv2D: Kernel,
-    _layers.Conv3D: Kernel,
-    _layers.Conv1DTranspose: TransposedKernel,
-    _layers.Conv2DTranspose: TransposedKernel,
-    _layers.Conv3DTranspose: TransposedKernel,
-    _layers.DepthwiseConv1D: DepthwiseKernel,
-    _layers.DepthwiseConv2D: DepthwiseKernel,
-    _layers.SeparableConv1D: SeparableKernel,
-    _layers.SeparableConv2D: SeparableKernel,
-}
-
-
-def is_linear(layer: keras.layers.Layer) -> bool:
-    """Tell whether a layer is one whose kernel can be changed; subclasses may compute otherwise."""
-    return (
-        type(layer) in ARRANGEMENTS
-        and not getattr(layer, "lora_enabled", False)
-        and getattr(layer, "quantization_mode", None) is None
-    )
 
 
 def channel_axis(layer: keras.layers.Layer, ndim: int) -> int:
@@ -38,20 +16,21 @@ def channel_axis(layer: keras.layers.Layer, ndim: int) -> int:
 
 
 class LinearWeights:
-    """The weights of one linear layer in float64, and what was merged into them.
+    """The weights of one dense layer or convolution, and what was merged into them.
+
+    Its kernel has shape (..., inputs / groups, outputs).
 
     Args:
         layer: built, `is_linear`.
     """
 
+    kernel_names = ("kernel",)  # the first meets the inputs, the last makes the outputs
+
     def __init__(self, layer: keras.layers.Layer):
-        arrangement = ARRANGEMENTS[type(layer)]
-        is_separable = arrangement is SeparableKernel
-        names = ("depthwise_kernel", "pointwise_kernel") if is_separable else ("kernel",)
-        arrays = {name: to_float64(getattr(layer, name)) for name in names}
         self._layer = layer
-        self._kernel = arrangement(arrays, groups=getattr(layer, "groups", 1))
-        self._bias = to_float64(layer.bias) if layer.use_bias else None
+        self._kernels = [to_float64(getattr(layer, name)) for name in self.kernel_names]
+        # Zero for every output while there is none.
+        self._bias = to_float64(layer.bias) if layer.use_bias else np.zeros(())
 
     def take_outputs(self, affine: Affine) -> bool:
         """Merge an affine function of this layer's outputs; only with no activation between.
@@ -61,10 +40,8 @@ class LinearWeights:
         """
         if self._layer.activation is not keras.activations.linear:
             return False
-        return self._try(
-            lambda: self._kernel.scale_outputs(affine.scale),
-            lambda bias: (bias - affine.center) * affine.scale + affine.offset,
-        )
+        bias = (self._bias - affine.center) * affine.scale + affine.offset
+        return self._change(-1, self._at_outputs(affine.scale), bias)
 
     def take_inputs(self, affine: Affine) -> bool:
         """Merge an affine function of this layer's inputs, where that is exact.
@@ -77,10 +54,8 @@ class LinearWeights:
         """
         if self._pads() or affine.is_far:
             return False
-        response = self._kernel.response(affine.shift)
-        return self._try(
-            lambda: self._kernel.scale_inputs(affine.scale), lambda bias: bias + response
-        )
+        bias = self._bias + self._response(affine.shift)
+        return self._change(0, self._at_inputs(affine.scale), bias)
 
     def take_input_scale(self, scale: np.ndarray) -> bool:
         """Merge a scale of this layer's inputs, which is exact whatever the padding.
@@ -88,39 +63,106 @@ class LinearWeights:
         Returns:
             Whether it could be done.
         """
-        return self._try(lambda: self._kernel.scale_inputs(scale), None)
-
-    def _pads(self) -> bool:
-        if isinstance(self._kernel, TransposedKernel):
-            return True
-        padding = getattr(self._layer, "padding", "valid")
-        return padding != "valid" and any(size > 1 for size in self._layer.kernel_size)
-
-    def _try(self, change_kernel, change_bias) -> bool:
-        before = dict(self._kernel.arrays)
-        change_kernel()
-        if not self._fits():
-            self._kernel.arrays = before
-            return False
-        if change_bias is not None:
-            # What is added has one value per output; zero broadcasts to it.
-            self._bias = change_bias(np.zeros(()) if self._bias is None else self._bias)
-        return True
-
-    def _fits(self) -> bool:
-        """Tell whether the dtype that the layer computes in holds the kernel."""
-        if self._layer.compute_dtype != "float16":
-            return True
-        largest = float(np.finfo("float16").max)
-        return all(np.abs(array).max() <= largest for array in self._kernel.arrays.values())
+        return self._change(0, self._at_inputs(scale), self._bias)
 
     def config(self) -> dict:
         """Return the configuration of the layer that has these weights."""
-        return {**self._layer.get_config(), "use_bias": self._bias is not None}
+        return {**self._layer.get_config(), "use_bias": self._bias.ndim > 0}
 
-    def assign_to(self, layer: keras.layers.Layer) -> None:
-        """Write the weights into a built layer of `config`."""
-        for name, array in self._kernel.arrays.items():
-            getattr(layer, name).assign(array)
-        if self._bias is not None:
-            layer.bias.assign(self._bias)
+    def values(self) -> list[np.ndarray]:
+        """Return the weights of the layer of `config`, in its order."""
+        return [*self._kernels, self._bias] if self._bias.ndim else self._kernels
+
+    def _change(self, place: int, factor: np.ndarray, bias: np.ndarray) -> bool:
+        """Multiply a kernel, unless the dtype that the layer computes in cannot hold it."""
+        kernel = self._kernels[place] * factor
+        largest = np.finfo("float16").max
+        if self._layer.compute_dtype == "float16" and not np.abs(kernel).max() <= largest:
+            return False
+        self._kernels[place], self._bias = kernel, bias
+        return True
+
+    def _pads(self) -> bool:
+        padding = getattr(self._layer, "padding", "valid")
+        return padding != "valid" and any(size > 1 for size in self._layer.kernel_size)
+
+    def _response(self, shift: np.ndarray) -> np.ndarray:
+        """Return what inputs of `shift`, of shape (inputs,), at every place give: (outputs,)."""
+        return (_over_places(self._kernels[0]) * self._at_inputs(shift)).sum(0)
+
+    def _at_outputs(self, values: np.ndarray) -> np.ndarray:
+        """Arrange one value per output so that it meets the kernel."""
+        return values
+
+    def _at_inputs(self, values: np.ndarray) -> np.ndarray:
+        """Arrange one value per input as (inputs / groups, outputs): a group sees its inputs."""
+        groups, outputs = getattr(self._layer, "groups", 1), self._kernels[0].shape[-1]
+        return np.repeat(values.reshape(groups, -1), outputs // groups, axis=0).T
+
+
+class TransposedWeights(LinearWeights):
+    """Kernel of shape (..., outputs, inputs)."""
+
+    def _pads(self) -> bool:
+        return True  # its borders see fewer inputs than its middle
+
+    def _at_outputs(self, values: np.ndarray) -> np.ndarray:
+        return values[:, np.newaxis]
+
+    def _at_inputs(self, values: np.ndarray) -> np.ndarray:
+        return values
+
+
+class DepthwiseWeights(LinearWeights):
+    """Kernel of shape (..., inputs, multiplier); output `i * multiplier + m` sees input i only."""
+
+    def _response(self, shift: np.ndarray) -> np.ndarray:
+        return (_over_places(self._kernels[0]) * self._at_inputs(shift)).ravel()
+
+    def _at_outputs(self, values: np.ndarray) -> np.ndarray:
+        return values.reshape(self._kernels[0].shape[-2:])
+
+    def _at_inputs(self, values: np.ndarray) -> np.ndarray:
+        return values[:, np.newaxis]
+
+
+class SeparableWeights(DepthwiseWeights):
+    """A depthwise kernel, then a pointwise one of shape (..., inputs * multiplier, outputs)."""
+
+    kernel_names = ("depthwise_kernel", "pointwise_kernel")
+
+    def _response(self, shift: np.ndarray) -> np.ndarray:
+        return super()._response(shift) @ _over_places(self._kernels[1])
+
+    def _at_outputs(self, values: np.ndarray) -> np.ndarray:
+        return values
+
+
+def _over_places(kernel: np.ndarray) -> np.ndarray:
+    """Sum a kernel over its places: what is left has two axes."""
+    return kernel.sum(axis=tuple(range(kernel.ndim - 2)))
+
+
+_layers = keras.layers
+LINEAR_LAYERS = {
+    _layers.Dense: LinearWeights,
+    _layers.Conv1D: LinearWeights,
+    _layers.Conv2D: LinearWeights,
+    _layers.Conv3D: LinearWeights,
+    _layers.Conv1DTranspose: TransposedWeights,
+    _layers.Conv2DTranspose: TransposedWeights,
+    _layers.Conv3DTranspose: TransposedWeights,
+    _layers.DepthwiseConv1D: DepthwiseWeights,
+    _layers.DepthwiseConv2D: DepthwiseWeights,
+    _layers.SeparableConv1D: SeparableWeights,
+    _layers.SeparableConv2D: SeparableWeights,
+}
+
+
+def is_linear(layer: keras.layers.Layer) -> bool:
+    """Tell whether a layer is one whose kernel can be changed; subclasses may compute otherwise."""
+    return (
+        type(layer) in LINEAR_LAYERS
+        and not getattr(layer, "lora_enabled", False)
+        and getattr(layer, "quantization_mode", None) is None
+    )
