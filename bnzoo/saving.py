@@ -1,5 +1,6 @@
 """Save models so that a crash leaves them whole, and load what was saved."""
 
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +69,12 @@ def load_keras_file(path: Path, compile: bool = True) -> keras.Model:
     if not path.is_file():
         raise InputError(
             f"{path}: no such file or folder; expected a saved .keras file or a run folder."
+        )
+    is_keras = path.suffix == ".keras" and zipfile.is_zipfile(path)
+    if not is_keras and path.suffix not in (".h5", ".hdf5"):
+        raise InputError(
+            f"{path}: expected a whole model saved by Keras as .keras, got a file that is none. "
+            "Save it again with model.save('name.keras'), or name a run folder."
         )
     try:
         return keras.saving.load_model(path, compile=compile, safe_mode=True)

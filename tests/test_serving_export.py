@@ -363,7 +363,12 @@ def test_a_source_that_is_none_is_refused(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             export_source(tmp_path / source, tmp_path / "out")
-    (tmp_path / "broken.keras").write_text("no zip")
-    with pytest.raises(InputError, match="expected a whole model saved by Keras"):
-        export_source(tmp_path / "broken.keras", tmp_path / "out")
+    for name in ("broken.keras", "image.png"):
+        (tmp_path / name).write_text("no zip")
+        with pytest.raises(InputError) as error:
+            export_source(tmp_path / name, tmp_path / "out")
+        assert str(error.value) == (
+            f"{tmp_path / name}: expected a whole model saved by Keras as .keras, got a file that "
+            "is none. Save it again with model.save('name.keras'), or name a run folder."
+        )
     assert not (tmp_path / "out").exists()
