@@ -46,7 +46,7 @@ def test_predict_prints_a_table_of_classes_and_probabilities(call, exported, ima
     assert heading.split() == ["image", "class", "probability"]
     assert [row.split()[0] for row in rows] == [str(image) for image in images]
     for row, expected in zip(rows, predict_images(exported, images), strict=True):
-        name, probability = expected.classes[0]
+        name, probability = expected[0]
         assert row.split()[1:] == [name, f"{probability:.4f}"]
         assert name in exports.CLASSES
 
@@ -60,9 +60,9 @@ def test_predict_shows_more_classes_when_asked(call, exported, images):
 
 
 def test_every_class_is_there_with_its_probability(exported, images):
-    (prediction,) = predict_images(exported, images[:1])
-    assert {name for name, _ in prediction.classes} == set(exports.CLASSES)
-    assert sum(probability for _, probability in prediction.classes) == pytest.approx(1, abs=1e-5)
+    (classes,) = predict_images(exported, images[:1])
+    assert {name for name, _ in classes} == set(exports.CLASSES)
+    assert sum(probability for _, probability in classes) == pytest.approx(1, abs=1e-5)
 
 
 def features(tmp_path):
@@ -232,17 +232,23 @@ def test_an_export_that_answers_otherwise_is_one_line(call, tmp_path, monkeypatc
 
 def test_serve_refuses_what_it_cannot_serve(call, exported, tmp_path):
     pytest.importorskip("mlserver", reason="needs the extra serve")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    with socket.socket() as taken, socket.socket() as other:
+        for one in (taken, other):
+            one.bind(("127.0.0.1", 0))
+        port, free = taken.getsockname()[1], other.getsockname()[1]
+        other.close()
         for arguments, message in (
             ([tmp_path / "none"], "1/saved_model.pb or the like, found no such folder. Make one"),
             ([tmp_path], "1/saved_model.pb or the like, got an empty folder. Make one with"),
             ([exported, "--port", port], f"--port: cannot listen on 127.0.0.1:{port}"),
-            ([exported, "--port", 70000], "--port: expected a port from 1 to 65535, got 70000"),
-            ([exported, "--port", 9000, "--grpc-port", 9000], "expected three different ports"),
+            ([exported, "--port", 70000], ":70000: expected a port from 1 to 65535. Choose"),
+            (
+                [exported, "--port", free, "--grpc-port", free],
+                f"--grpc-port: cannot listen on 127.0.0.1:{free}: Address already in use. Choose",
+            ),
             ([exported, "--host", "192.0.2.1"], "--port: cannot listen on 192.0.2.1:8080"),
             ([exported, "--max-request-mb", 0], "--max-request-mb: expected a number above 0"),
+            ([exported, "--max-request-mb", "nan"], "expected a number above 0 and below 2048"),
         ):
             code, _, errors = call("serve", *arguments)
             assert code == 2, (arguments, errors)

@@ -1,5 +1,6 @@
 """`bnzoo serve`, a real one: what it answers, what it refuses, and that nothing brings it down."""
 
+import asyncio
 import base64
 import json
 import re
@@ -11,6 +12,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import numpy as np
@@ -290,6 +292,41 @@ def test_requests_above_the_limit_are_refused_unread(http, by_grpc):
     request = load.grpc_request(MODEL, rows(5000))
     assert by_grpc.infer(request)[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert http.post("/v2/models/small/infer", b"{}", {"Content-Encoding": "gzip"})[0] == 415
+
+
+def test_a_client_that_goes_on_sending_is_refused_and_may_ask_again(server):
+    """Without a length beforehand, and far more than what is read."""
+    with closing(HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
+        connection.request("POST", f"/v2/models/{MODEL}/infer", (b" " * 2**16 for _ in range(400)))
+        assert (response := connection.getresponse()).status == 413
+        assert "expected at most 1048576 bytes" in json.loads(response.read())["error"]
+        connection.request("GET", "/v2/health/live")
+        assert connection.getresponse().status == 200
+
+
+def test_a_client_that_pauses_too_long_is_refused(monkeypatch):
+    from fastapi import FastAPI
+
+    from bnzoo.serving.server import limits
+
+    monkeypatch.setattr(limits, "READ_SECONDS", 0.01)
+    app, sent = FastAPI(), []
+
+    @app.post("/infer")
+    async def infer(body: dict):
+        return body
+
+    async def receive():
+        await asyncio.sleep(60)
+
+    async def send(message):
+        sent.append(message)
+
+    limits.bound(app, 100)
+    request = {"type": "http", "method": "POST", "path": "/infer", "headers": []}
+    asyncio.run(app({**request, "query_string": b""}, receive, send))
+    assert sent[0]["status"] == 408
+    assert json.loads(sent[1]["body"]) == {"error": "nothing was received for 0.01 s."}
 
 
 def test_streams_are_refused(http, by_grpc):

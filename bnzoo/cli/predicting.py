@@ -23,9 +23,9 @@ def predict(
     from bnzoo.serving.prediction import predict_images
 
     rows = [("image", "class", "probability")]
-    for prediction in predict_images(export, images):
-        for place, (name, probability) in enumerate(prediction.classes[:top]):
-            rows.append(("" if place else str(prediction.image), name, f"{probability:.4f}"))
+    for image, classes in zip(images, predict_images(export, images), strict=True):
+        for place, (name, probability) in enumerate(classes[:top]):
+            rows.append(("" if place else str(image), name, f"{probability:.4f}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for image, name, probability in rows:
         print(f"{image:<{widths[0]}}  {name:<{widths[1]}}  {probability:>{widths[2]}}")

@@ -13,12 +13,13 @@ def serve(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="An exported model, or a folder of them.")
     ],
-    port: Annotated[int, typer.Option(help="Port of HTTP.")] = 8080,
+    port: Annotated[int, typer.Option(min=1, help="Port of HTTP.")] = 8080,
     grpc_port: Annotated[
-        int | None, typer.Option(help="Port of gRPC. Default: the one after --port.")
+        int | None, typer.Option(min=1, help="Port of gRPC. Default: the one after --port.")
     ] = None,
     metrics_port: Annotated[
-        int | None, typer.Option(help="Port of the metrics. Default: the second after --port.")
+        int | None,
+        typer.Option(min=1, help="Port of the metrics. Default: the second after --port."),
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 is all of them.")
@@ -32,9 +33,10 @@ def serve(
     from bnzoo.errors import InputError
     from bnzoo.quiet import start_tensorflow_quietly
 
-    if not max_request_mb > 0:
+    if not 0 < max_request_mb < 2048:
         raise InputError(
-            f"--max-request-mb: expected a number above 0, got {max_request_mb:g}. For example 16."
+            "--max-request-mb: expected a number above 0 and below 2048, got "
+            f"{max_request_mb:g}. For example 16."
         )
     start_tensorflow_quietly()
     from bnzoo.serving.server.start import run_server

@@ -18,7 +18,6 @@ PARALLEL = 2
 """Images decoded at a time: one of the largest takes about 0.3 GB while it is converted."""
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-_PNG_SIZE_AT, _PNG_SIZE_BYTES = 16, 8  # width and height, 4 bytes each, behind "IHDR"
 
 
 def takes_images(settings: Preprocessing | None) -> bool:
@@ -79,13 +78,11 @@ def _checked(contents: tf.Tensor) -> tf.Tensor:
 
 
 def _png_pixels(contents: tf.Tensor) -> tf.Tensor:
-    header = tf.strings.substr(contents, _PNG_SIZE_AT, _PNG_SIZE_BYTES)
-    digits = tf.reshape(tf.cast(tf.io.decode_raw(header, tf.uint8), tf.int64), (2, 4))
-    sides = tf.reduce_sum(digits * tf.constant([2**24, 2**16, 2**8, 1], tf.int64), axis=1)
+    header = tf.strings.substr(contents, 16, 8)  # width and height, behind "IHDR"
+    sides = tf.bitcast(tf.io.decode_raw(header, tf.int32, little_endian=False), tf.uint32)
     # Capped, as the product of two numbers of 32 bits can exceed 63.
-    return tf.reduce_prod(tf.minimum(sides, MAX_PIXELS + 1))
+    return tf.reduce_prod(tf.minimum(tf.cast(sides, tf.int64), MAX_PIXELS + 1))
 
 
 def _jpeg_pixels(contents: tf.Tensor) -> tf.Tensor:
-    shape = tf.io.extract_jpeg_shape(contents, output_type=tf.int64)
-    return tf.reduce_prod(shape[:2])
+    return tf.reduce_prod(tf.io.extract_jpeg_shape(contents, output_type=tf.int64)[:2])

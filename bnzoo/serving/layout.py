@@ -23,10 +23,7 @@ _HIDDEN = ".export-"
 
 def versions_in(path: Path) -> list[int]:
     """Return the version numbers that are taken in a model folder, rising."""
-    if not path.is_dir():
-        return []
-    names = (entry.name for entry in path.iterdir())
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+    return sorted(int(entry.name) for entry in path.glob("*") if entry.name.isdecimal())
 
 
 def exported_versions(path: Path) -> list[int]:
@@ -42,10 +39,9 @@ def exported_models(folder: Path) -> dict[str, list[Path]]:
     """
     if (folder / GRAPH_FILE).is_file():
         return {folder.resolve().parent.name: [folder]}
-    models = [folder, *sorted(folder.iterdir())] if folder.is_dir() else []
     return {
         model.resolve().name: [model / str(number) for number in exported_versions(model)]
-        for model in models
+        for model in (folder, *sorted(folder.glob("*")))
         if not model.name.startswith(".") and exported_versions(model)
     }
 
@@ -66,21 +62,19 @@ def find_models(folder: Path) -> dict[str, list[Path]]:
 
 
 def find_export(path: Path) -> Path:
-    """Return the folder of an export: `path` itself, or the newest version below it.
+    """Return the folder of an export: `path` itself, or the newest version of the model below it.
 
     Raises:
         InputError: there is none, or `path` is a folder of several models.
     """
-    if (path / GRAPH_FILE).is_file():
-        return path
-    versions = exported_versions(path)
-    if not versions:
-        models = find_models(path)
+    models = find_models(path)
+    if len(models) > 1:
         raise InputError(
             f"{path}: expected one exported model, got a folder of them: {', '.join(models)}. "
             f"Name one, for example {path / next(iter(models))}."
         )
-    return path / str(versions[-1])
+    (versions,) = models.values()
+    return versions[-1]
 
 
 def _received(path: Path) -> str:
@@ -107,8 +101,7 @@ def check_target(path: Path, version: int | None) -> None:
         InputError: `path` is a file or cannot be written, or `version` is taken or no whole
             number of at least 1.
     """
-    is_number = isinstance(version, int) and not isinstance(version, bool)
-    if version is not None and not (is_number and version >= 1):
+    if version is not None and (type(version) is not int or version < 1):
         raise InputError(
             f"version: expected a whole number of at least 1, got {version!r}. "
             "Leave it out for the next free one."

@@ -1,6 +1,5 @@
 """Ask an exported model about image files."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,20 +12,9 @@ from bnzoo.serving.layout import find_export
 from bnzoo.serving.saved_model import SERVE_BYTES, load_saved_model, read_metadata
 
 
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """What a model makes of one image.
-
-    Attributes:
-        image: the file.
-        classes: (name, probability) of every class, the most probable first.
-    """
-
-    image: Path
-    classes: tuple[tuple[str, float], ...]
-
-
-def predict_images(export: str | Path, images: Sequence[str | Path]) -> list[Prediction]:
+def predict_images(
+    export: str | Path, images: Sequence[str | Path]
+) -> list[list[tuple[str, float]]]:
     """Return what an exported model makes of image files.
 
     Args:
@@ -34,7 +22,7 @@ def predict_images(export: str | Path, images: Sequence[str | Path]) -> list[Pre
         images: PNG or JPEG files of any size.
 
     Returns:
-        One prediction for each image, in order.
+        For each image, in order, (name, probability) of every class, the most probable first.
 
     Raises:
         InputError: there is no such export or file, the export does not take encoded images or
@@ -50,28 +38,24 @@ def predict_images(export: str | Path, images: Sequence[str | Path]) -> list[Pre
             "Export a run that was trained on images as a classifier."
         )
     names, predictions, bad = read_metadata(folder).get("class_names"), [], []
-    for path in map(Path, images):
+    for image in images:
         try:
-            answer = serve(**{INPUT_NAME: tf.constant([_read(path)])})
+            answer = serve(**{INPUT_NAME: tf.constant([Path(image).read_bytes()])})
+        except OSError as error:
+            raise InputError(
+                f"{image}: expected an image file, got: {error.strerror}. Check the path."
+            ) from None
         except tf.errors.InvalidArgumentError:
-            bad.append(str(path))
+            bad.append(str(image))
             continue
         probabilities = answer["probabilities"].numpy()[0]
         order = np.argsort(-probabilities, kind="stable")
-        classes = ((names[i] if names else str(i), float(probabilities[i])) for i in order)
-        predictions.append(Prediction(path, tuple(classes)))
+        predictions.append(
+            [(names[i] if names else str(i), float(probabilities[i])) for i in order]
+        )
     if bad:
         raise InputError(
             f"{', '.join(bad)}: cannot be decoded; expected whole PNG or JPEG images of at most 16 "
             "million pixels. Leave such files out, or convert them."
         )
     return predictions
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{path}: expected an image file, got: {error.strerror}. Check the path."
-        ) from None

@@ -14,7 +14,7 @@ from bnzoo.data.preprocessing import Preprocessing
 from bnzoo.errors import InputError
 from bnzoo.serving import image_bytes
 from bnzoo.serving.layout import METADATA_FILE, MODEL_CARD_FILE, WARMUP_FILE
-from bnzoo.serving.signature import input_spec, name_classes, serving_function
+from bnzoo.serving.signature import input_spec, serving_function
 
 SERVING_DEFAULT, SERVE_BYTES, DECODE_BYTES = "serving_default", "serve_bytes", "decode_bytes"
 
@@ -43,8 +43,7 @@ def write_saved_model(
         and `shape` (None: any size). There is `serving_default`; and where encoded images can be
         served `serve_bytes` and `decode_bytes`, its first half, which answers the model's `inputs`.
     """
-    serve = serving_function(model, kind)
-    spec = input_spec(model)
+    serve, spec = serving_function(model, kind), input_spec(model)
     functions = {SERVING_DEFAULT: (serve, spec)}
     if image_bytes.takes_images(preprocessing):
 
@@ -54,8 +53,10 @@ def write_saved_model(
 
         def serve_bytes(contents: tf.Tensor) -> dict[str, tf.Tensor]:
             answer = serve(decode_bytes(contents)["inputs"])
-            has_names = class_names and "class_id" in answer
-            return name_classes(answer, class_names) if has_names else answer
+            if class_names and "class_id" in answer:
+                names = tf.constant(["", *class_names])  # "" is that of -1
+                answer["class_name"] = tf.gather(names, answer["class_id"] + 1)
+            return answer
 
         functions[SERVE_BYTES] = serve_bytes, image_bytes.INPUT_SPEC
         functions[DECODE_BYTES] = decode_bytes, image_bytes.INPUT_SPEC
@@ -147,9 +148,6 @@ def write_metadata(export: Path, name: str, metadata: dict[str, Any]) -> None:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
-    )
-    templates.filters["sizes"] = lambda shape, separator: separator.join(
-        "any" if size is None else str(size) for size in shape
     )
     card = templates.get_template("model_card.md.j2").render(name=name, **metadata)
     (export / MODEL_CARD_FILE).write_text(card)

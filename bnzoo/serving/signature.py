@@ -1,6 +1,6 @@
 """What a served model answers: one checked input, named outputs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -60,18 +60,14 @@ def output_kind(model: keras.Model, wanted: str = "auto") -> str:
 
 
 def _found_kind(model: keras.Model) -> str:
-    layer = _last_layer(model)
+    layer = model.outputs[0]._keras_history.operation
+    while isinstance(layer, keras.Model):
+        layer = layer.outputs[0]._keras_history.operation
     activation = getattr(layer, "activation", None) or keras.activations.linear
     if isinstance(layer, keras.layers.Softmax) or activation is keras.activations.softmax:
         return "probabilities"
     named = layer.name == "logits" or getattr(model.loss, "from_logits", False)
     return "logits" if named and activation is keras.activations.linear else "outputs"
-
-
-def _last_layer(model: keras.Model) -> keras.layers.Layer:
-    """Return the layer that makes the output, inside nested models too."""
-    layer = model.outputs[0]._keras_history.operation
-    return _last_layer(layer) if isinstance(layer, keras.Model) else layer
 
 
 def serving_function(model: keras.Model, kind: str) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
@@ -90,18 +86,18 @@ def serving_function(model: keras.Model, kind: str) -> Callable[[tf.Tensor], dic
 
     Returns:
         A function of one tensor. For logits it answers `logits` and `probabilities`, float32 of
-        shape (batch, classes), and `class_id`, int32 of shape (batch,), -1 for a row with a NaN in
-        it; for probabilities the same without `logits`; otherwise `outputs`.
+        shape (batch, classes), and `class_id`, int32 of shape (batch,), -1 for a row of
+        NaN; for probabilities the same without `logits`; otherwise `outputs`.
     """
     spec = input_spec(model)
 
     def serve(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         inputs = _check_shape(inputs, spec.shape)
-        has_nan = _rows_with_nan(inputs)
-        outputs = _set_nan(model(inputs, training=False), has_nan)
+        outputs = _with_nan_of(inputs, model(inputs, training=False))
         if kind == "outputs":
             return {"outputs": outputs}
         scores = tf.cast(outputs, tf.float32)
+        has_nan = tf.reduce_any(tf.math.is_nan(scores), axis=-1)
         class_id = tf.argmax(scores, axis=-1, output_type=tf.int32)
         answer = {"class_id": tf.where(has_nan, -1, class_id)}
         if kind == "probabilities":
@@ -109,13 +105,6 @@ def serving_function(model: keras.Model, kind: str) -> Callable[[tf.Tensor], dic
         return {"logits": scores, "probabilities": tf.nn.softmax(scores), **answer}
 
     return serve
-
-
-def name_classes(answer: dict[str, tf.Tensor], names: Sequence[str]) -> dict[str, tf.Tensor]:
-    """Add `class_name`, string of shape (batch,), to an answer that has `class_id`."""
-    # In front stands the name of -1.
-    table = tf.constant(["", *names])
-    return {**answer, "class_name": tf.gather(table, answer["class_id"] + 1)}
 
 
 def _check_shape(inputs: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
@@ -133,16 +122,10 @@ def _check_shape(inputs: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
         return tf.identity(inputs)
 
 
-def _rows_with_nan(values: tf.Tensor) -> tf.Tensor:
-    """Tell for each row, a bool tensor of shape (batch,), whether it has a NaN."""
-    if not values.dtype.is_floating:
-        return tf.fill(tf.shape(values)[:1], False)
-    return tf.reduce_any(tf.math.is_nan(values), axis=list(range(1, values.shape.rank)))
-
-
-def _set_nan(outputs: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """Return `outputs` with NaN in these rows of the batch."""
-    if not outputs.dtype.is_floating:
+def _with_nan_of(inputs: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    """Return `outputs` with NaN in the rows of the batch whose inputs have one."""
+    if not (inputs.dtype.is_floating and outputs.dtype.is_floating):
         return outputs
-    rows = tf.reshape(rows, [-1] + [1] * (outputs.shape.rank - 1))
+    has_nan = tf.reduce_any(tf.math.is_nan(inputs), axis=list(range(1, inputs.shape.rank)))
+    rows = tf.reshape(has_nan, [-1] + [1] * (outputs.shape.rank - 1))
     return tf.where(rows, tf.constant(float("nan"), outputs.dtype), outputs)

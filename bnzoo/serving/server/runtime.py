@@ -2,8 +2,8 @@
 
 import asyncio
 import concurrent.futures
+import functools
 from collections import deque
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +13,7 @@ from mlserver.types import InferenceRequest, InferenceResponse, RequestInput
 
 from bnzoo.serving import image_bytes
 from bnzoo.serving.server import tensors
-from bnzoo.serving.server.repository import LoadedExport, load_export
+from bnzoo.serving.server.repository import LoadedExport
 
 # Apart from each other: large images, slow to decode, do not keep other requests waiting.
 _COMPUTING = concurrent.futures.ThreadPoolExecutor(4, "compute")
@@ -27,7 +27,7 @@ PAUSE, LONGEST_WAIT = 0.001, 0.01
 at most."""
 
 MAX_SHAPES = 8
-"""How many shapes of an open dimension are batched, each for itself."""
+"""How many shapes of an open dimension have a queue; with more the oldest queue begins anew."""
 
 Answers = dict[str, np.ndarray]
 
@@ -36,11 +36,6 @@ async def compute(export: LoadedExport, inputs: np.ndarray) -> Answers:
     """Return the answers to a batch, computed in another thread."""
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(_COMPUTING, export.compute, inputs)
-
-
-async def decode(export: LoadedExport, images: list[bytes]) -> np.ndarray:
-    """Return the model inputs of encoded images, decoded in another thread."""
-    return await asyncio.get_running_loop().run_in_executor(_DECODING, export.decode, images)
 
 
 class Batcher:
@@ -125,15 +120,15 @@ class ExportedModel(MLModel):
 
     async def load(self) -> bool:
         """Take the export, which the repository has brought into memory."""
-        export = load_export(Path(self.settings.parameters.uri))
-        self._export: LoadedExport = export
+        extra = self.settings.parameters.extra
+        export, max_rows = extra["export"], extra["max_batch_size"]
+        self._export, self._max_rows = export, max_rows
         self._known = [export.input_spec.name]
         self.inputs = [tensors.metadata(export.input_spec.name, export.input_spec)]
         self.outputs = [tensors.metadata(*item) for item in export.output_specs.items()]
         if export.takes_images:
             self._known.append(image_bytes.INPUT_NAME)
-        self._max_rows = self.settings.parameters.extra["max_batch_size"]
-        self._batchers: dict[tuple[int, ...], Batcher] = {}
+        self._batcher = functools.lru_cache(MAX_SHAPES)(lambda shape: Batcher(export, max_rows))
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
@@ -156,37 +151,22 @@ class ExportedModel(MLModel):
         )
 
     async def _decoded(self, given: RequestInput) -> np.ndarray:
-        images = tensors.read_images(given)
+        images, loop = tensors.read_images(given), asyncio.get_running_loop()
         try:
-            return await decode(self._export, images)
+            return await loop.run_in_executor(_DECODING, self._export.decode, images)
         except tf.errors.InvalidArgumentError:
             raise InferenceError(
                 f"{given.name}: expected whole PNG or JPEG images of at most 16 million pixels; "
                 "one cannot be decoded."
             ) from None
 
-    async def _computed(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
-        if not len(inputs):  # some of TensorFlow's fused kernels fail on no rows
-            return self._export.answer_to_nothing()
-        batcher = self._batcher(inputs.shape)
+    async def _computed(self, inputs: np.ndarray) -> Answers:
         try:
-            if batcher is None:
+            if len(inputs) >= self._max_rows:  # also when batching is off, at 1
                 return await compute(self._export, inputs)
-            return await batcher.answer(inputs)
+            return await self._batcher(inputs.shape[1:]).answer(inputs)
         except tf.errors.InvalidArgumentError as error:
             # Such as sequences shorter than a kernel, where the model leaves their length open.
             raise InferenceError(
                 f"the model refuses it: {error.message.splitlines()[-1]}"
             ) from None
-
-    def _batcher(self, shape: tuple[int, ...]) -> "Batcher | None":
-        """Return the batcher of inputs that can be joined, or None for those that go alone."""
-        rows, *row_shape = shape
-        if rows >= self._max_rows:  # also when batching is off, at 1
-            return None
-        key = tuple(row_shape)
-        if key not in self._batchers:
-            if len(self._batchers) >= MAX_SHAPES:
-                return None
-            self._batchers[key] = Batcher(self._export, self._max_rows)
-        return self._batchers[key]

@@ -11,8 +11,6 @@ from pathlib import Path
 from bnzoo.errors import InputError
 from bnzoo.serving.layout import find_models
 
-MAX_PORT = 65535
-
 GRACE_SECONDS = 60.0
 """How long a request that was begun may take once the server is asked to stop; MLServer has 5."""
 
@@ -46,88 +44,52 @@ def run_server(
             "pip install 'bnzoo[serve]'. There is no release of it for Python 3.13."
         )
     check_ports(host, ports)
-    from bnzoo.serving.server.repository import load_export
-
-    models = find_models(folder)
-    held = [load_export(version) for versions in models.values() for version in versions]
-    lines = [
-        f"Serving {name}, version {', '.join(version.resolve().name for version in versions)}"
-        for name, versions in models.items()
-    ]
-    lines.append(
-        f"HTTP on http://{host}:{ports['--port']}, gRPC on {host}:{ports['--grpc-port']}, metrics "
-        f"on http://{host}:{ports['--metrics-port']}/metrics. Stop with Ctrl-C."
-    )
     from mlserver.utils import install_uvloop_event_loop
 
-    install_uvloop_event_loop()
+    from bnzoo.serving.server.repository import ExportRepository
+
+    found = find_models(folder)
+    repository = ExportRepository(str(folder), max_batch_size)
+    models = [settings for name in found for settings in repository.load(name)]
 
     def started() -> None:
-        held.clear()  # MLServer's models hold them now
-        for line in lines:
-            announce(line)
+        models.clear()  # the server holds them now, and lets go of those that are replaced
+        for name, versions in found.items():
+            numbers = ", ".join(version.resolve().name for version in versions)
+            announce(f"Serving {name}, version {numbers}")
+        announce(
+            f"HTTP on http://{host}:{ports['--port']}, gRPC on {host}:{ports['--grpc-port']}, "
+            f"metrics on http://{host}:{ports['--metrics-port']}/metrics. Stop with Ctrl-C."
+        )
 
-    asyncio.run(_serve(_settings(folder, host, ports, max_request_bytes, max_batch_size), started))
+    install_uvloop_event_loop()
+    settings = _settings(folder, host, ports, max_request_bytes, max_batch_size)
+    asyncio.run(_serve(settings, models, started))
     announce("Stopped.")
 
 
 def check_ports(host: str, ports: dict[str, int]) -> None:
-    """Make sure that the ports can be listened on.
+    """Make sure that the ports can be listened on, all at the same time.
 
     gRPC would share a taken port with its owner without a word, and each would get some requests.
 
     Raises:
         InputError: a port is out of range, used twice or taken, or the address is not ours.
     """
-    for name, port in ports.items():
-        if not 1 <= port <= MAX_PORT:
-            raise InputError(
-                f"{name}: expected a port from 1 to {MAX_PORT}, got {port}. For example 8080."
-            )
-    if len(set(ports.values())) < len(ports):
-        raise InputError(
-            f"{', '.join(ports)}: expected three different ports, got "
-            f"{', '.join(map(str, ports.values()))}. Leave two out: they follow --port."
-        )
-    for name, port in ports.items():
-        try:
-            family, kind, protocol, _, address = socket.getaddrinfo(
-                host, port, type=socket.SOCK_STREAM
-            )[0]
-            with contextlib.closing(socket.socket(family, kind, protocol)) as trial:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with contextlib.ExitStack() as listening:
+        for name, port in ports.items():
+            try:
+                trial = listening.enter_context(socket.socket(family))
                 trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                trial.bind(address)
-        except OSError as error:
-            raise InputError(
-                f"{name}: cannot listen on {host}:{port}: {error.strerror or error}. "
-                f"Choose another port with {name}, or another address with --host."
-            ) from None
-
-
-async def _serve(settings, started: Callable[[], None]) -> None:
-    from mlserver import MLServer
-
-    from bnzoo.serving.server.grpc_service import use_checked_service
-    from bnzoo.serving.server.limits import bound
-
-    use_checked_service()
-    _leave_signals_to_mlserver()
-    server = MLServer(settings)
-    bound(server._rest_server._app, settings.grpc_max_message_length)
-    _refuse_unknown_models(server)
-    _stop_gracefully(server._grpc_server)
-    models = await server._model_repository.list()
-    announcing = asyncio.create_task(_when_started(server, started))
-    try:
-        await server.start(models)
-    finally:
-        announcing.cancel()
-
-
-async def _when_started(server, call: Callable[[], None]) -> None:
-    while not getattr(getattr(server._rest_server, "_server", None), "started", False):
-        await asyncio.sleep(0.02)
-    call()
+                trial.bind((host, port))
+                trial.listen()
+            except (OSError, OverflowError) as error:
+                reason = getattr(error, "strerror", "expected a port from 1 to 65535")
+                raise InputError(
+                    f"{name}: cannot listen on {host}:{port}: {reason}. "
+                    f"Choose another port with {name}, or another address with --host."
+                ) from None
 
 
 def _settings(
@@ -153,14 +115,32 @@ def _settings(
     )
 
 
-def _leave_signals_to_mlserver() -> None:
-    """Keep the HTTP part from taking signals itself, which MLServer asks an older uvicorn not to.
-
-    It would raise them again once it has stopped, and end the gRPC part in its grace.
-    """
+async def _serve(settings, models: list, started: Callable[[], None]) -> None:
     import uvicorn
+    from mlserver import MLServer
 
+    from bnzoo.serving.server.grpc_service import use_checked_service
+    from bnzoo.serving.server.limits import bound
+
+    use_checked_service()
+    # MLServer takes the signals, and asks an older uvicorn than this not to. It would raise them
+    # again once it has stopped, and end the gRPC part in its grace.
     uvicorn.Server.capture_signals = lambda server: contextlib.nullcontext()
+    server = MLServer(settings)
+    bound(server._rest_server._app, settings.grpc_max_message_length)
+    _refuse_unknown_models(server)
+    _stop_gracefully(server._grpc_server)
+    announcing = asyncio.create_task(_when_started(server, started))
+    try:
+        await server.start(models)
+    finally:
+        announcing.cancel()
+
+
+async def _when_started(server, call: Callable[[], None]) -> None:
+    while not getattr(getattr(server._rest_server, "_server", None), "started", False):
+        await asyncio.sleep(0.02)
+    call()
 
 
 def _stop_gracefully(grpc_server) -> None:
@@ -181,32 +161,27 @@ def _refuse_unknown_models(server) -> None:
     server._data_plane.infer = infer_known
 
 
-class NotTheClients(logging.Filter):
-    """Keeps mistakes of clients out of the log: each has its answer."""
+def is_not_the_clients(record: logging.LogRecord) -> bool:
+    """Tell whether a record is to be logged: mistakes of clients are not, each has its answer."""
+    from mlserver.errors import MLServerError
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a record is to be logged."""
-        from mlserver.errors import MLServerError
-
-        error = record.exc_info[1] if record.exc_info else None
-        return not (isinstance(error, MLServerError) and error.status_code < 500)
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, MLServerError) and error.status_code < 500)
 
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"not_the_clients": {"()": NotTheClients}},
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {
         "errors": {
             "class": "logging.StreamHandler",
             "formatter": "line",
-            "filters": ["not_the_clients"],
+            "filters": [is_not_the_clients],
         }
     },
     "loggers": {
         "mlserver": {"handlers": ["errors"], "level": "WARNING", "propagate": False},
-        "mlserver.grpc": {"filters": ["not_the_clients"]},
         "grpc": {"level": "CRITICAL", "propagate": False},  # a traceback for bytes that are none
         "uvicorn": {"handlers": ["errors"], "level": "WARNING", "propagate": False},
     },

@@ -1,7 +1,6 @@
 """Tensors of the Open Inference Protocol to arrays and back; whatever does not fit is refused."""
 
 import base64
-import binascii
 import math
 from typing import Any
 
@@ -28,7 +27,7 @@ def the_only_input(request: InferenceRequest, known: list[str]) -> RequestInput:
     names = [one.name for one in request.inputs]
     if len(names) != 1 or names[0] not in known:
         raise InferenceError(
-            f"inputs: expected exactly one, named {' or '.join(known)}, got {_short(names)}."
+            f"inputs: expected exactly one, named {' or '.join(known)}, got {names!r:.80}."
         )
     return request.inputs[0]
 
@@ -43,15 +42,10 @@ def read_array(given: RequestInput, spec: tf.TensorSpec) -> np.ndarray:
     Raises:
         InferenceError: datatype, shape or data do not fit.
     """
-    wanted = _datatype(spec)
-    if given.datatype != wanted:
-        raise InferenceError(
-            f"{given.name}: expected datatype {wanted}, got {_short(given.datatype)}."
-        )
-    shape = _checked_shape(given, spec)
     dtype = np.dtype(spec.dtype.as_numpy_dtype)
-    data = getattr(given.data, "root", given.data)
-    values = _from_bytes(data, dtype) if isinstance(data, bytes) else _from_list(given, data, dtype)
+    data, shape = _data_of(given, to_datatype(dtype).value), list(given.shape)
+    _check_shape(given.name, shape, spec)
+    values = _numbers(given.name, data, dtype)
     if values.size != math.prod(shape):
         raise InferenceError(
             f"{given.name}: expected {math.prod(shape)} values for shape {shape}, got "
@@ -68,19 +62,22 @@ def read_images(given: RequestInput) -> list[bytes]:
     Raises:
         InferenceError: they are no such thing, or not as many as the shape says.
     """
-    if given.datatype != "BYTES":
-        raise InferenceError(
-            f"{given.name}: expected datatype BYTES, got {_short(given.datatype)}."
-        )
-    data = getattr(given.data, "root", given.data)
-    shape = list(given.shape)
+    data, shape = _data_of(given, "BYTES"), list(given.shape)
     if not isinstance(data, list) or shape not in ([len(data)], [len(data), 1]):
         raise InferenceError(
             f"{given.name}: expected a list of images and its length as the shape, got shape "
-            f"{_short(shape)}."
+            f"{shape!r:.80}."
         )
     named = given.parameters and given.parameters.content_type == "base64"
     return [_image(given.name, one, bool(named)) for one in data]
+
+
+def _data_of(given: RequestInput, datatype: str) -> Any:
+    if given.datatype != datatype:
+        raise InferenceError(
+            f"{given.name}: expected datatype {datatype}, got {given.datatype!r:.80}."
+        )
+    return getattr(given.data, "root", given.data)
 
 
 def _image(name: str, value: Any, is_base64: bool) -> bytes:
@@ -88,14 +85,13 @@ def _image(name: str, value: Any, is_base64: bool) -> bytes:
         return value
     try:
         return base64.b64decode(value, validate=True)
-    except (binascii.Error, TypeError, ValueError):
+    except (TypeError, ValueError):
         raise InferenceError(
-            f"{name}: expected each image as a string in base64, got {_short(value)}."
+            f"{name}: expected each image as a string in base64, got {value!r:.80}."
         ) from None
 
 
-def _checked_shape(given: RequestInput, spec: tf.TensorSpec) -> list[int]:
-    shape = list(given.shape)
+def _check_shape(name: str, shape: list[int], spec: tf.TensorSpec) -> None:
     # Open dimensions other than the batch must hold something, as in the graph.
     fits = len(shape) == spec.shape.rank and all(
         size == wanted if wanted is not None else size >= (axis > 0)
@@ -103,30 +99,24 @@ def _checked_shape(given: RequestInput, spec: tf.TensorSpec) -> list[int]:
     )
     if not fits:
         expected = ", ".join("any" if size is None else str(size) for size in spec.shape)
-        raise InferenceError(f"{given.name}: expected shape ({expected}), got {_short(shape)}.")
-    return shape
+        raise InferenceError(f"{name}: expected shape ({expected}), got {shape!r:.80}.")
 
 
-def _from_bytes(data: bytes, dtype: np.dtype) -> np.ndarray:
-    if len(data) % dtype.itemsize:
-        raise InferenceError(
-            f"expected values of {dtype.itemsize} bytes each, got {len(data)} bytes."
-        )
-    return np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype, copy=False)
-
-
-def _from_list(given: RequestInput, data: Any, dtype: np.dtype) -> np.ndarray:
+def _numbers(name: str, data: Any, dtype: np.dtype) -> np.ndarray:
+    is_raw = isinstance(data, bytes)
     try:
-        values = np.asarray(data)
+        values = np.frombuffer(data, dtype.newbyteorder("<")) if is_raw else np.asarray(data)
     except (ValueError, TypeError, OverflowError, RecursionError):  # ragged, or absurdly deep
         values = np.asarray(None)
     is_number = values.dtype.kind in ("b" if dtype.kind == "b" else "fiu")
     if not (is_number or values.size == 0):
-        raise InferenceError(f"{given.name}: expected a list of numbers as data, flat or nested.")
+        raise InferenceError(
+            f"{name}: expected numbers as data: a list, flat or nested, or raw {dtype.name}."
+        )
     if dtype.kind in "iu" and values.size and not np.array_equal(values, values.astype(dtype)):
-        raise InferenceError(f"{given.name}: expected whole numbers that fit {dtype.name}.")
+        raise InferenceError(f"{name}: expected whole numbers that fit {dtype.name}.")
     with np.errstate(over="ignore"):  # too large for float32 is infinite there
-        return values.astype(dtype)
+        return values.astype(dtype, copy=False)
 
 
 def response_outputs(
@@ -145,7 +135,7 @@ def response_outputs(
     unknown = [name for name in names if name not in answers]
     if unknown:
         raise InferenceError(
-            f"outputs: expected some of {', '.join(answers)}, got {_short(unknown)}."
+            f"outputs: expected some of {', '.join(answers)}, got {unknown!r:.80}."
         )
     return [_output(name, answers[name]) for name in names]
 
@@ -164,16 +154,6 @@ def _output(name: str, values: np.ndarray) -> ResponseOutput:
 
 def metadata(name: str, spec: tf.TensorSpec) -> MetadataTensor:
     """Describe a tensor as the protocol does: -1 is an open dimension."""
+    datatype = to_datatype(np.dtype(spec.dtype.as_numpy_dtype)).value
     shape = [-1 if size is None else size for size in spec.shape]
-    return MetadataTensor(name=name, datatype=_datatype(spec), shape=shape)
-
-
-def _datatype(spec: tf.TensorSpec) -> str:
-    """Return the protocol's name of a dtype."""
-    return to_datatype(np.dtype(spec.dtype.as_numpy_dtype)).value
-
-
-def _short(value: Any) -> str:
-    """Return how a value looks, cut to what a message can hold."""
-    shown = repr(value)
-    return shown if len(shown) <= 80 else shown[:77] + "..."
+    return MetadataTensor(name=name, datatype=datatype, shape=shape)
