@@ -22,7 +22,7 @@ from bnzoo.reporting.report import write_study_report
 from bnzoo.reporting.sweep_grid import read_grid
 from bnzoo.reporting.sweep_report import grid_pictures
 from bnzoo.runs import RunFolder
-from bnzoo.studies.verdict import study_verdict
+from bnzoo.studies.statistics import study_verdict
 
 REPOSITORY = Path(__file__).parent.parent
 FIGURES = RESULTS / "figures"

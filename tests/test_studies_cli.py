@@ -67,7 +67,7 @@ def refused(tmp_path):
     """Arguments after `compare CONFIG`, and what the message must say."""
     (tmp_path / "file").write_text("mine")
     return [
-        (["--set", "compare="], "compare: expected this section with the variants"),
+        (["--set", "compare="], "compare: expected this section with what to compare"),
         (["--set", "compare.variants.x={model.placement: befor}"], "Did you mean 'before'?"),
         (["--set", "compare.seeds=[1, 1]"], "got [1, 1]"),
         (["--resume"], "nothing to resume: expected a study folder"),

@@ -7,8 +7,7 @@ import pytest
 
 from bnzoo.config import load_config
 from bnzoo.reporting import formatting
-from bnzoo.studies.statistics import describe
-from bnzoo.studies.verdict import baseline_verdict, study_verdict, variant_verdict
+from bnzoo.studies.statistics import describe, study_verdict, variant_verdict
 
 RESULTS = Path(__file__).parent.parent / "configs" / "results"
 DIVERGED, MISSING = "diverged", "missing"
@@ -110,9 +109,12 @@ def test_one_seed_that_is_left_over_claims_nothing():
 
 
 def test_the_baselines_own_sentence():
-    assert baseline_verdict(entry(BASELINE)) == "baseline: 94.6 ± 1.0 % (3 seeds)."
-    assert baseline_verdict(entry([0.9, 0.8, MISSING])).endswith("(2 of 3 seeds).")
-    assert baseline_verdict(entry([DIVERGED])) == "baseline: diverged with 1 of 1 seed."
+    def own(values):
+        return variant_verdict("baseline", entry(values), entry(values))
+
+    assert own(BASELINE) == "baseline: 94.6 ± 1.0 % (3 seeds)."
+    assert own([0.9, 0.8, MISSING]).endswith("(2 of 3 seeds).")
+    assert own([DIVERGED]) == "baseline: diverged with 1 of 1 seed."
 
 
 def test_a_study_says_a_short_line_per_variant_the_baseline_first_and_whether_it_is_finished():
@@ -122,11 +124,8 @@ def test_a_study_says_a_short_line_per_variant_the_baseline_first_and_whether_it
         "wild": entry([DIVERGED] * 3),
     }
     expected = [
-        baseline_verdict(variants["baseline"]),
-        *(
-            variant_verdict(name, variants[name], variants["baseline"])
-            for name in ("before", "wild")
-        ),
+        variant_verdict(name, variants[name], variants["baseline"])
+        for name in ("baseline", "before", "wild")
     ]
     assert study_verdict(variants, "completed").splitlines() == expected
     assert study_verdict(variants, "interrupted").splitlines() == [

@@ -53,7 +53,7 @@ def test_tune_shows_each_trial_and_ends_with_the_verdict(call, config_file, tmp_
 
 
 REFUSED = {
-    "no section": (["--set", "tune="], "tune: expected this section with what to search"),
+    "no section": (["--set", "tune="], "tune: expected this section with what to tune"),
     "an empty space": (
         ["--set", "tune.space={}"],
         "tune.space: expected a length of at least 1, got {}",

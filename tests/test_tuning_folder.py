@@ -203,7 +203,7 @@ def test_two_sweeps_cannot_be_at_work_in_one_folder(begun):
 
 def test_a_config_without_a_space_is_refused():
     single = make_config().single_run()
-    with pytest.raises(InputError, match="tune: expected this section with what to search"):
+    with pytest.raises(InputError, match="tune: expected this section with what to tune"):
         single.sweep()
 
 

@@ -13,17 +13,9 @@ from bnzoo.config.loading import (
 )
 from bnzoo.config.reading import apply_overrides, as_yaml
 from bnzoo.config.schema import BASELINE, Config
-from bnzoo.config.space import (
-    Dimension,
-    combinations,
-    expected_trials,
-    space_of,
-    trial_config,
-    value_texts,
-    values_name,
-)
+from bnzoo.config.space import Dimension, combinations, expected_trials, space_of
 from bnzoo.config.train import Train
-from bnzoo.config.variants import variant_configs
+from bnzoo.config.variants import trial_config, value_texts, values_name, variant_configs
 
 __all__ = [
     "BASELINE",

@@ -6,7 +6,7 @@ from pathlib import Path
 from bnzoo.config.problems import attempt, check
 from bnzoo.config.reading import apply_overrides, as_yaml, parse_override, read_yaml
 from bnzoo.config.schema import Config
-from bnzoo.config.space_problems import space_problems
+from bnzoo.config.space import space_problems
 from bnzoo.config.variants import variant_problems
 from bnzoo.errors import InputError, nearest
 

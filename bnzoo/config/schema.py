@@ -12,6 +12,12 @@ from bnzoo.config.tune import Tune
 from bnzoo.errors import InputError
 
 BASELINE = "baseline"
+_EXAMPLES = {
+    "compare": "{baseline: {model.placement: none}, variants: {before: {model.placement: before}}, "
+    "seeds: [0, 1, 2]}",
+    "tune": "{algorithm: grid, objective: {name: val_accuracy, direction: max}, "
+    "space: {train.optimizer.learning_rate: [0.001, 0.01, 0.1]}}",
+}
 FolderName = Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$")]
 
 # Dotted path into the config -> the value that stands there in a variant.
@@ -110,8 +116,12 @@ class Config(Section):
         return self.model_copy(update={"compare": None, "tune": None})
 
     def study(self) -> "Config":
-        """Return the same without a sweep."""
-        return self.model_copy(update={"tune": None})
+        """Return the same without a sweep: the configuration of a study.
+
+        Raises:
+            InputError: there is nothing to compare.
+        """
+        return self._with("compare").model_copy(update={"tune": None})
 
     def sweep(self) -> "Config":
         """Return the same without a study: the configuration of a sweep.
@@ -119,10 +129,12 @@ class Config(Section):
         Raises:
             InputError: there is nothing to search.
         """
-        if self.tune is None:
+        return self._with("tune").model_copy(update={"compare": None})
+
+    def _with(self, section: str) -> "Config":
+        if getattr(self, section) is None:
             raise InputError(
-                "tune: expected this section with what to search, and it is missing. Add, for "
-                "example, tune: {algorithm: grid, objective: {name: val_accuracy, direction: max}, "
-                "space: {train.optimizer.learning_rate: [0.001, 0.01, 0.1]}}."
+                f"{section}: expected this section with what to {section}, and it is missing. Add, "
+                f"for example, {section}: {_EXAMPLES[section]}."
             )
-        return self.model_copy(update={"compare": None})
+        return self

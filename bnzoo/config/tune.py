@@ -134,8 +134,7 @@ class Tune(Section):
                         f"conditions.{path}: expected paths of tune.space, got {key!r}. {hint}"
                     )
             for parent, allowed in parents.items():
-                searched = self.space[parent]
-                listed = () if isinstance(searched, Range) else searched
+                listed = () if isinstance(self.space[parent], Range) else self.space[parent]
                 for value in allowed:
                     if value not in listed:
                         hint = nearest(value, map(str, listed)) or "It would never be met."

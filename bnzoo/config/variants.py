@@ -1,4 +1,9 @@
-"""The variants of a study, and the trials of a sweep: a config with some of its keys changed."""
+"""The variants of a study and the trials of a sweep: configs with some keys changed, and names."""
+
+import hashlib
+import json
+import re
+from typing import Any
 
 from bnzoo.config.problems import attempt, check
 from bnzoo.config.reading import apply_overrides
@@ -7,6 +12,7 @@ from bnzoo.errors import InputError
 
 # A variant, or a trial, changes what is run: not what it is compared with, nor how often.
 _FIXED = ("seed", "compare", "tune")
+NAME_LENGTH = 100  # characters of a trial's folder
 
 
 def variant_configs(config: Config, seed: int | None = None) -> dict[str, Config]:
@@ -24,6 +30,21 @@ def variant_configs(config: Config, seed: int | None = None) -> dict[str, Config
         name: resolve(tree, overrides, _where(name))
         for name, overrides in config.compare.overrides().items()
     }
+
+
+def trial_config(
+    config: Config, values: Overrides, seed: int | None = None, epochs: int | None = None
+) -> Config:
+    """Return the configuration of one run of a trial: what `bnzoo train` runs.
+
+    Args:
+        config: the sweep's, checked.
+        values: of the keys that are searched.
+        seed: of the run; None keeps the configuration's own.
+        epochs: other than the configuration's, as in the rounds of hyperband.
+    """
+    rounds = {} if epochs is None else {"train.epochs": epochs}
+    return resolve(plain_tree(config, seed), {**values, **rounds}, "tune.space")
 
 
 def plain_tree(config: Config, seed: int | None = None) -> dict:
@@ -84,3 +105,31 @@ def resolve(tree: dict, overrides: Overrides, source: str) -> Config:
     if problems + found:
         raise InputError("\n".join(problems + found))
     return config
+
+
+def values_name(values: Overrides) -> str:
+    """Name a combination so that it can be the name of a folder.
+
+    Returns:
+        Such as `learning_rate-0.001_placement-before`; a hash is added where characters had to go.
+    """
+    plain = "_".join(f"{key}-{text}" for key, text in value_texts(values).items())
+    name = re.sub(r"[^A-Za-z0-9_.+-]+", "-", plain)[:NAME_LENGTH]
+    if name == plain:
+        return name
+    exact = json.dumps(values, sort_keys=True)
+    return f"{name.rstrip('-')}-{hashlib.sha256(exact.encode()).hexdigest()[:8]}"
+
+
+def value_texts(values: Overrides) -> dict[str, str]:
+    """Return the words for a combination: the last part of each path, and its value as text.
+
+    Where two paths end alike, both are whole.
+    """
+    ends = [path.rpartition(".")[2] for path in values]
+    keys = ends if len(set(ends)) == len(ends) else values
+    return {key: _text(value) for key, value in zip(keys, values.values(), strict=True)}
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) and value == float(f"{value:g}") else str(value)

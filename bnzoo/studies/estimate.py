@@ -1,6 +1,5 @@
 """How long a study will take, measured on a few steps before it starts."""
 
-import contextlib
 import itertools
 import statistics
 import tempfile
@@ -41,14 +40,9 @@ def measure_seconds(config: Config) -> tuple[float, float]:
             find_weight(model, followed)
         compile_model(model, config.train, len(splits.train))
         clock = _Clock()
-        with contextlib.suppress(_Enough):
-            model.fit(
-                splits.train,
-                epochs=SKIPPED_STEPS + 1,
-                callbacks=[clock],
-                shuffle=False,
-                verbose=0,
-            )
+        model.fit(
+            splits.train, epochs=SKIPPED_STEPS + 1, callbacks=[clock], shuffle=False, verbose=0
+        )
         start = clock.ends[0] - started
         epoch = len(splits.train) * clock.step_seconds()
         if splits.validation is not None:
@@ -67,12 +61,8 @@ def _seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-class _Enough(Exception):
-    """Enough steps were measured; Keras has no other way out in the middle of an epoch."""
-
-
 class _Clock(keras.callbacks.Callback):
-    """Note when each training step ends, and leave as soon as there are enough."""
+    """Note when each training step ends, and stop as soon as there are enough."""
 
     def __init__(self):
         super().__init__()
@@ -82,10 +72,9 @@ class _Clock(keras.callbacks.Callback):
         """Note the time once the step is really done: its loss is a number."""
         float(logs["loss"])
         self.ends.append(time.perf_counter())
-        measured = len(self.ends) - SKIPPED_STEPS
-        long_enough = measured > 0 and self.ends[-1] - self.ends[0] > MEASURED_SECONDS
-        if measured >= MEASURED_STEPS or long_enough:
-            raise _Enough
+        measured, seconds = len(self.ends) - SKIPPED_STEPS, self.ends[-1] - self.ends[0]
+        if measured >= MEASURED_STEPS or (measured > 0 and seconds > MEASURED_SECONDS):
+            self.model.stop_training = True
 
     def step_seconds(self) -> float:
         """Return the median: a pause between two epochs of a small data set is no step."""

@@ -1,5 +1,6 @@
-"""What a few seeds say: means, spreads, and the one test that decides whether a difference counts.
+"""What a few seeds say: means, spreads, the one test that decides whether a difference counts.
 
+And the sentences at the top of a report, which follow from that test and nothing else.
 A value that was not measured (the run diverged, or is missing) is None wherever it stands.
 """
 
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from bnzoo.config import BASELINE
 from bnzoo.reporting import formatting
 
 LEVEL = 0.95
@@ -54,16 +56,6 @@ class PairedDifference:
     def num_seeds(self) -> int:
         """Seeds with both values."""
         return sum(value is not None for value in self.values)
-
-    @property
-    def num_higher(self) -> int:
-        """Seeds whose value is higher than the baseline's."""
-        return sum(value is not None and value > 0 for value in self.values)
-
-    @property
-    def num_lower(self) -> int:
-        """Seeds whose value is lower than the baseline's."""
-        return sum(value is not None and value < 0 for value in self.values)
 
     @property
     def is_settled(self) -> bool:
@@ -125,7 +117,8 @@ def sentence(difference: PairedDifference, metric: str = "test_accuracy") -> str
     interval = formatting.interval(difference.low, difference.high, metric)
     if difference.is_settled:
         return f"{gain} {interval} (95 % interval, {count} seeds)"
-    higher, lower = difference.num_higher, difference.num_lower
+    measured = [value for value in difference.values if value is not None]
+    higher, lower = sum(value > 0 for value in measured), sum(value < 0 for value in measured)
     share = f"higher in {higher}" if higher >= lower else f"lower in {lower}"
     return (
         f"{gain}, {share} of {count} seeds; {count} seeds do not settle it "
@@ -139,3 +132,57 @@ def first_epoch_reaching(
     """Return the first epoch, from 1, whose value in `column` is at least `target`, or None."""
     measured = (row for row in rows if row.get(column) is not None)
     return next((row["epoch"] for row in measured if row[column] >= target), None)
+
+
+def variant_verdict(name: str, variant: dict[str, Any], baseline: dict[str, Any]) -> str:
+    """Return the sentence of one variant, or of the baseline itself.
+
+    Args:
+        name: the variant's name.
+        variant: its entry of a study's summary.
+        baseline: the baseline's entry.
+    """
+    if name == BASELINE:
+        return f"{BASELINE}: {_outcome(baseline)}."
+    ours, theirs = (found["test_accuracy"]["values"] for found in (variant, baseline))
+    difference = paired_difference(ours, theirs)
+    if not difference.num_seeds:
+        return f"{name}: {_outcome(variant)}; the {BASELINE}: {_outcome(baseline)}."
+    score, left_out = formatting.percent_spread(variant["test_accuracy"], 1), ""
+    if None in difference.values:  # then both over the seeds that have a difference
+        pairs = [pair for pair in zip(ours, theirs, strict=True) if None not in pair]
+        both = [describe(values) for values in zip(*pairs, strict=True)]
+        score = " against ".join(formatting.percent_spread(found, 1) for found in both)
+        missing = [
+            f"{formatting.run_name(label, run['seed'])} ({run['status']})"
+            for label, entry in ((name, variant), (BASELINE, baseline))
+            for run in entry["runs"]
+            if run["status"] != "completed"
+        ]
+        left_out = f"; left out: {', '.join(missing)}"
+    kind = ", worse:" if difference.mean < 0 else ", better:"
+    return (
+        f"{name}: {score}{kind if difference.is_settled else ';'} {sentence(difference)}{left_out}."
+    )
+
+
+def study_verdict(variants: dict[str, dict[str, Any]], status: str) -> str:
+    """Return the top of the report, one sentence per line: the baseline's, then the variants'.
+
+    Args:
+        variants: the entries of a study's summary, the baseline first.
+        status: of the study; one that is not completed says so.
+    """
+    lines = [variant_verdict(name, entry, variants[BASELINE]) for name, entry in variants.items()]
+    return "\n".join(lines if status == "completed" else ["Not finished. So far:", *lines])
+
+
+def _outcome(variant: dict[str, Any]) -> str:
+    """Say what all runs of a variant came to."""
+    found, count = variant["test_accuracy"], len(variant["runs"])
+    if found["n"]:
+        share = "" if found["n"] == count else f"{found['n']} of "
+        return f"{formatting.percent_spread(found, 1)} ({share}{formatting.plural(count, 'seed')})"
+    if variant["diverged"]:
+        return f"diverged with {variant['diverged']} of {formatting.plural(count, 'seed')}"
+    return "no run has finished yet"

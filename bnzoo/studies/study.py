@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import keras
 
 from bnzoo.config import Config, variant_configs
-from bnzoo.errors import InputError
 from bnzoo.reporting import formatting
 from bnzoo.reporting.report import write_study_report
 from bnzoo.runs import RunFolder, StudyFolder
@@ -62,12 +61,6 @@ def compare(
             do not fit together.
         KeyboardInterrupt: again, after an interrupted study has been recorded.
     """
-    if config.compare is None:
-        raise InputError(
-            "compare: expected this section with the variants to compare, and it is missing. Add, "
-            "for example, compare: {baseline: {model.placement: none}, variants: {before: "
-            "{model.placement: before}}, seeds: [0, 1, 2]}."
-        )
     config, folder = config.study(), StudyFolder(out)
     runs = [
         _Run(variant, seed, resolved, folder.run(variant, seed))
@@ -76,8 +69,7 @@ def compare(
     ]
 
     def record(status: str) -> dict[str, Any]:
-        called = name or folder.path.name
-        folder.write_summary(summarize(folder, config, status, called, command))
+        folder.write_summary(summarize(folder, config, status, name or folder.path.name, command))
         return folder.summary()
 
     with folder.held():

@@ -6,8 +6,13 @@ from typing import Any, NamedTuple
 from bnzoo import environment
 from bnzoo.config import BASELINE, Config
 from bnzoo.runs import StudyFolder
-from bnzoo.studies.statistics import describe, first_epoch_reaching, paired_difference
-from bnzoo.studies.verdict import baseline_verdict, study_verdict, variant_verdict
+from bnzoo.studies.statistics import (
+    describe,
+    first_epoch_reaching,
+    paired_difference,
+    study_verdict,
+    variant_verdict,
+)
 
 DESCRIBED = ("test_accuracy", "test_loss", "first_epoch_loss", "seconds_per_epoch")
 
@@ -32,11 +37,7 @@ def summarize(
         for variant, found in runs.items()
     }
     for variant, entry in variants.items():
-        entry["verdict"] = (
-            baseline_verdict(entry)
-            if variant == BASELINE
-            else variant_verdict(variant, entry, variants[BASELINE])
-        )
+        entry["verdict"] = variant_verdict(variant, entry, variants[BASELINE])
     return {
         "kind": "study",
         "status": status,
@@ -95,8 +96,7 @@ def _numbers(runs: list[_Run], baseline: list[_Run]) -> dict[str, Any]:
         entries = [run.entry for run in found]
         return [entry[key] if entry["status"] == "completed" else None for entry in entries]
 
-    pairs = list(zip(runs, baseline, strict=True))
-    epochs = [_epochs_to_best(run, other) for run, other in pairs]
+    epochs = [_epochs_to_best(run, other) for run, other in zip(runs, baseline, strict=True)]
     steps = [
         count and count * (run.summary["steps"] // run.summary["epochs"])
         for run, count in zip(runs, epochs, strict=True)
@@ -131,9 +131,8 @@ def origin(summaries: list[dict]) -> dict[str, Any]:
     """
     here = {"versions": environment.versions(), "machine": environment.machine(), "device": []}
     origins = [{key: summary[key] for key in here} for summary in summaries]
-    distinct = [one for number, one in enumerate(origins) if one not in origins[:number]]
-    first = distinct[0] if distinct else here
-    return {**first, "origins": distinct} if len(distinct) > 1 else first
+    distinct = [one for number, one in enumerate(origins) if one not in origins[:number]] or [here]
+    return distinct[0] | ({"origins": distinct} if len(distinct) > 1 else {})
 
 
 def protocol(summaries: list[dict]) -> str:
