@@ -38,8 +38,7 @@ def starter_text(name: str) -> str:
 
 def starter_summary(path: Path) -> str:
     """Return what a starter is about: its first comment line."""
-    with path.open(encoding="utf-8") as file:
-        return file.readline().lstrip("# ").strip()
+    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -54,8 +53,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         InputError: the file cannot be read, or anything in it is wrong. All problems are named,
             one per line, each with its path.
     """
-    tree = _read(Path(path))
-    tree = apply_overrides(tree, [parse_override(text) for text in overrides])
+    tree = apply_overrides(_read(Path(path)), [parse_override(text) for text in overrides])
     return validate(tree, source=str(path))
 
 
@@ -63,12 +61,10 @@ def _read(path: Path) -> dict:
     if (path / "config.yaml").is_file():
         # As it was before the defaults were written into it: a variant, or --set, may choose
         # another optimizer, to which those of the first are unknown keys.
-        found = load_resolved(path / "config.yaml")
-        return found.model_dump(mode="json", exclude_defaults=True)
+        return load_resolved(path / "config.yaml").model_dump(mode="json", exclude_defaults=True)
     starters = starter_configs()
-    file = path if path.exists() else starters.get(str(path), path)
     try:
-        return read_yaml(file)
+        return read_yaml(path if path.exists() else starters.get(str(path), path))
     except FileNotFoundError:
         hint = f"{nearest(path.stem, starters)} `bnzoo configs` lists starter configs, and".strip()
         raise InputError(

@@ -8,12 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from bnzoo.config.problems import attempt, check
-from bnzoo.config.schema import Config
+from bnzoo.config.schema import Config, Overrides
 from bnzoo.config.train import Train
 from bnzoo.config.tune import CONTINUOUS_STEPS, Range, Tune
 from bnzoo.config.variants import plain_tree, resolve
-
-Values = dict[str, Any]
 
 DIGITS = 4  # of a range's values: 0.03162 says enough, and its folder is called so
 MOST_TRIALS = 100_000  # of a grid that does not say with max_trials that it may be larger
@@ -35,7 +33,7 @@ class Dimension:
     values: tuple[Any, ...]
     conditions: dict[str, tuple[Any, ...]]
 
-    def is_active(self, values: Values) -> bool:
+    def is_active(self, values: Overrides) -> bool:
         """Tell whether the key is searched, given the values of the keys before it."""
         return all(
             path in values and values[path] in allowed for path, allowed in self.conditions.items()
@@ -64,7 +62,7 @@ def space_of(config: Config) -> list[Dimension]:
     return search_space(plain_tree(config), config.tune)
 
 
-def _is_whole(tree: dict, path: str, span: Range, parents: Values) -> bool:
+def _is_whole(tree: dict, path: str, span: Range, parents: Overrides) -> bool:
     """Tell whether a key takes whole numbers only: batch sizes do, rates from 1 to 10 do not."""
     whole, fraction = (
         attempt(resolve, tree, {**parents, path: value}, "tune.space")[0]
@@ -87,7 +85,7 @@ def _range_values(span: Range, whole: bool) -> tuple[float, ...]:
     return tuple(dict.fromkeys(numbers))
 
 
-def combinations(space: list[Dimension], values: Values | None = None) -> Iterator[Values]:
+def combinations(space: list[Dimension], values: Overrides | None = None) -> Iterator[Overrides]:
     """Yield every combination; keys whose conditions are not met are left out of it."""
     values = values or {}
     if not space:
@@ -176,7 +174,7 @@ def _combination_problems(tree: dict, tune: Tune, space: list[Dimension]) -> Ite
         )
 
 
-def _to_try(tune: Tune, space: list[Dimension]) -> Iterator[Values]:
+def _to_try(tune: Tune, space: list[Dimension]) -> Iterator[Overrides]:
     """Yield all combinations, of a range only with its ends; some of them in a large space."""
     ends = [
         dataclasses.replace(one, values=(one.values[0], one.values[-1]))
@@ -194,7 +192,7 @@ def _to_try(tune: Tune, space: list[Dimension]) -> Iterator[Values]:
         )
 
 
-def _overwritten(values: Values) -> Iterator[str]:
+def _overwritten(values: Overrides) -> Iterator[str]:
     """Name the values of which another key of the combination, inside theirs, changes a part."""
     for outer, inner in itertools.permutations(values, 2):
         path = inner.removeprefix(f"{outer}.")
