@@ -170,7 +170,7 @@ def bad_inputs(folder):
         np.save(folder / f"{name}.npy", values, allow_pickle=True)
     files = {
         "none": "No such file", "text": "expected a .npy file", "empty_file": ".npy file",
-        "flat": "[3]", "empty": "[0, 3]", "object": "a .npy file of numbers", "words": "<U1",
+        "flat": "[3]", "empty": "[0, 3]", "object": "Object arrays cannot", "words": "<U1",
         "complex": "complex128", "nan": "missing ones in x", "infinite": "missing ones in x",
         "huge": "missing ones in variance",
     }  # fmt: skip

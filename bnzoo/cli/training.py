@@ -39,10 +39,9 @@ def _report(summary: dict, out: Path) -> None:
     if summary["status"] == "diverged":
         from bnzoo.reporting.formatting import divergence
 
-        where = summary["diverged"]
         print(
-            f"Diverged: {divergence(where)} at step {where['step']} "
-            f"(epoch {where['epoch']}). Lower train.optimizer.learning_rate. History: {out}"
+            f"Diverged: {divergence(summary['diverged'])}. "
+            f"Lower train.optimizer.learning_rate. History: {out}"
         )
         raise typer.Exit(FAILED)
     test = summary["test"]

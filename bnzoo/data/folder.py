@@ -53,22 +53,22 @@ def open_folder(path: str, settings: Data, memory_limit: int) -> Source:
 
 def _decode_all(
     paths: list[str], settings: Data, memory_limit: int
-) -> tuple[tuple[int, int, int], np.ndarray, np.ndarray | None]:
+) -> tuple[tuple[int, int, int] | None, np.ndarray, np.ndarray | None]:
     """Decode and check every file; the first readable one is what the others must be like.
 
     Returns:
-        (height, width, channels) of every image; int array of shape (m,), the places in `paths` of
-        the files that could be decoded; and their uint8 images of shape (m, height, width,
-        channels), or `None` when they take too much.
+        (height, width, channels) of every image, `None` where none can be decoded; int array of
+        shape (m,), the places in `paths` of the files that could be decoded; and their uint8
+        images of shape (m, height, width, channels), or `None` when they take too much.
 
     Raises:
         InputError: on a file that cannot be decoded, unless the settings let it be skipped, or
             that has another size or another number of channels than the first one.
     """
     readable: list[int] = []
-    images = None
+    shape = images = None
     for index, image in _decoded(paths, settings):
-        if not readable:
+        if shape is None:
             first, shape = paths[index], image_shape(image.shape, settings)
             if len(paths) * int(np.prod(shape)) <= memory_limit:
                 images = np.empty((len(paths), *shape), np.uint8)
@@ -81,12 +81,7 @@ def _decode_all(
         if images is not None:
             images[len(readable)] = image
         readable.append(index)
-    if not readable:
-        raise InputError(
-            f"None of the {len(paths)} images can be decoded, the first is {paths[0]}; expected "
-            "PNG, JPEG, BMP or GIF. Check the files."
-        )
-    return shape, np.array(readable), images if images is None else images[: len(readable)]
+    return shape, np.array(readable, int), images if images is None else images[: len(readable)]
 
 
 def _decoded(paths: list[str], settings: Data) -> Iterator[tuple[int, np.ndarray]]:
@@ -165,9 +160,9 @@ def _images_of_class(folder: Path) -> list[str]:
         if path.name[0] != "." and path.name.lower() not in ("thumbs.db", "desktop.ini")
     ]
     if not any(path.suffix.lower() in ENDINGS for path in entries):
-        found = f"found only {[path.name for path in entries[:5]]}" if entries else "found no files"
         raise InputError(
-            f"{folder} has no images: {found}; expected {', '.join(ENDINGS)}. "
+            f"{folder} has no images: found {[path.name for path in entries[:5]]}; expected "
+            f"{', '.join(ENDINGS)}. "
             "Add images, or remove the class from train and test."
         )
     return [str(path) for path in entries]

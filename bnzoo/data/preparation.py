@@ -150,11 +150,6 @@ def _prepare(name: str, folder: Path) -> tfds.core.DatasetBuilder:
                 download_dir=folder / "downloads",
                 download_config=tfds.download.DownloadConfig(try_download_gcs=False),
             )
-    except zipfile.BadZipFile as error:
-        raise InputError(
-            f"{name}: the archive is no zip file or was cut short ({error}). "
-            "Fetch it again, and compare its size with the published one."
-        ) from error
-    except (OSError, tfds.download.DownloadError) as error:
+    except (OSError, zipfile.BadZipFile, tfds.download.DownloadError) as error:
         raise InputError(_missing(name, f"preparing it failed: {error}")) from error
     return builder

@@ -166,26 +166,19 @@ def image_shape(
         InputError: if sizes differ and no `image_size` says what to do, or if channels cannot be
             converted.
     """
-    if settings.image_size is None and None in shape[:2]:
+    image = (*(settings.image_size or shape[:2]), CHANNELS.get(settings.color_mode, shape[2]))
+    if None in image:
         raise InputError(
-            f"The images of {settings.name} differ in size; all must be equal. "
-            "Set data.image_size, for example [64, 64], to resize them."
+            f"The images of {settings.name} differ in size or channels; all must be equal. Set "
+            "data.image_size, for example [64, 64], to resize them, and data.color_mode: grayscale "
+            "or rgb to convert them."
         )
-    size, channels = settings.image_size or shape[:2], shape[2]
-    if settings.color_mode != "auto":
-        if channels not in (1, 3, None):
-            raise InputError(
-                f"The images of {settings.name} have {channels} channels; color_mode: "
-                f"{settings.color_mode} needs 1 or 3. Leave color_mode at auto to keep them as "
-                "they are."
-            )
-        channels = CHANNELS[settings.color_mode]
-    if channels is None:
+    if settings.color_mode != "auto" and shape[2] not in (1, 3, None):
         raise InputError(
-            f"The images of {settings.name} differ in their channels; all must be equal. "
-            "Set data.color_mode: grayscale or rgb to convert them."
+            f"The images of {settings.name} have {shape[2]} channels; color_mode: "
+            f"{settings.color_mode} needs 1 or 3. Leave it at auto to keep them as they are."
         )
-    return (*size, channels)
+    return image
 
 
 def array_examples(

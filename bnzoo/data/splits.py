@@ -196,17 +196,16 @@ class Pipeline:
             counter: says which epoch it is.
         """
 
-        def read_epoch(_: tf.Tensor) -> tf.Tensor:
-            return tf.ensure_shape(tf.numpy_function(counter.take, [], tf.int64), ())
-
         @tf.autograph.experimental.do_not_convert  # nothing in it needs converting; TFDS cannot be
         def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
             key = stream_key(self.seed, epoch, Purpose.ORDER)
             finish = self._finish(len(examples.labels), Purpose.TRAIN_LENGTH, epoch)
             return examples.batches(subset, key, self.settings.batch_size, finish)
 
-        batches = tf.data.Dataset.range(1).map(read_epoch).flat_map(one_epoch)
-        return self._prefetched(batches, subset)
+        epochs = tf.data.Dataset.range(1).map(
+            lambda _: tf.ensure_shape(tf.numpy_function(counter.take, [], tf.int64), ())
+        )
+        return self._prefetched(epochs.flat_map(one_epoch), subset)
 
     def ordered(self, examples: Examples, subset: np.ndarray, purpose: Purpose) -> tf.data.Dataset:
         """Present examples in their own order and alike, every time.

@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from bnzoo.reporting import formatting
-from bnzoo.reporting.page import Picture, drawn, save, svg_text
-from bnzoo.reporting.series import VariantRuns
+from bnzoo.reporting.page import Picture, drawn, picture
+from bnzoo.reporting.series import RunRows, VariantRuns
 from bnzoo.reporting.style import INK, Look, looks, shortened
 
 WIDTH, HEIGHT, LEGEND_ROW = 4.5, 3.0, 0.22  # inches; at 9 points legible on a phone too
@@ -26,17 +26,14 @@ DIVERGED_ROOM = 10  # diverged runs may stretch the loss up to this times what t
 
 def curve_pictures(folder: Path, variants: Sequence[VariantRuns], summary: dict) -> list[Picture]:
     """Draw accuracy and training loss over epochs, and write both as PNG."""
-    column, title = _accuracy(variants, summary)
-    drawings = {
-        "accuracy": (column, title),
-        "loss": ("loss", "Training loss of each epoch"),
-    }
     pictures = []
-    for name, (shown, heading) in drawings.items():
-        figure = drawn(draw_curves, variants, shown, heading)
-        save(figure, folder, name)
-        description = _description(variants, shown, heading)
-        pictures.append(Picture(svg_text(figure, name), description, _caption(variants, shown)))
+    for name, column, title in (
+        ("accuracy", *_accuracy(variants, summary)),
+        ("loss", "loss", "Training loss of each epoch"),
+    ):
+        figure = drawn(draw_curves, variants, column, title)
+        description, caption = _description(variants, column, title), _caption(variants, column)
+        pictures.append(picture(figure, folder, name, description, caption))
     return pictures
 
 
@@ -51,7 +48,7 @@ def draw_curves(variants: Sequence[VariantRuns], column: str, title: str) -> Fig
     styles = looks([variant.name for variant in variants])
     draw = _draw_single_epoch if _num_epochs(variants, column) == 1 else _draw_epochs
     figure = draw(variants, column, styles)
-    figure.suptitle(title, x=0.02, ha="left", parse_math=False)
+    figure.suptitle(title, x=0.02, ha="left")
     return figure
 
 
@@ -106,14 +103,14 @@ def _draw_single_epoch(
     for row, variant in enumerate(variants):
         color, _, marker = styles[variant.name]
         for runs, kind in ((variant.completed, marker), (variant.diverged, "x")):
-            seeds = np.concatenate([run.values(column) for run in runs] or [[]])
+            seeds = _values(runs, column)
             axes.plot(seeds, [row] * len(seeds), kind, color=color, ms=4, alpha=0.5)
         for mean in variant.mean(column).values:
             axes.plot(mean, row, marker, color=color, ms=8)
             axes.annotate(
                 _value(mean, column), (mean, row), (0, 7), textcoords="offset points", ha="center"
             )
-    axes.set_yticks(range(len(variants)), [shortened(name) for name in styles], parse_math=False)
+    axes.set_yticks(range(len(variants)), [shortened(name) for name in styles])
     axes.set_ylim(len(variants) - 0.5, -0.7)
     axes.margins(x=0.12)
     axes.xaxis.set_major_locator(MaxNLocator(6))
@@ -128,17 +125,16 @@ def _set_scale(axes: Axes, variants: Sequence[VariantRuns], column: str) -> None
     if not values.size:
         return
     low, high = values.min(), values.max()
-    if column.endswith("accuracy"):
-        room = 0.06 * max(high - low, 0.01)
-        axes.set_ylim(low - room, min(high + room, 1 + room / 3))
+    is_share = column.endswith("accuracy")
+    room = 0.06 * max(high - low, 0.01 if is_share else 1e-6)
+    axes.set_ylim(low - room, high + room)
+    if is_share:
+        axes.set_ylim(top=min(high + room, 1 + room / 3))
         axes.yaxis.set_major_formatter(percent_ticks())
     elif low > 0 and high / low > LOG_RATIO:
         axes.set_yscale("log")
         axes.set_ylim(low / 1.25, high * 1.25)
         set_log_ticks(axes.yaxis, high / low)
-    else:
-        room = 0.06 * max(high - low, 1e-6)
-        axes.set_ylim(low - room, high + room)
 
 
 def percent_ticks() -> FuncFormatter:
@@ -161,13 +157,15 @@ def set_log_ticks(axis: Axis, ratio: float) -> None:
 
 def _values_to_show(variants: Sequence[VariantRuns], column: str) -> np.ndarray:
     """Collect what the scale must hold: a last loss of 1e30 is not to flatten the others."""
-    needed, others = (
-        np.concatenate([run.values(column) for item in variants for run in runs(item)] or [[]])
-        for runs in (lambda item: item.completed, lambda item: item.diverged)
-    )
+    needed = _values([run for item in variants for run in item.completed], column)
+    others = _values([run for item in variants for run in item.diverged], column)
     if not needed.size or column.endswith("accuracy"):
         return needed if needed.size else others
     return np.concatenate([needed, others[others <= DIVERGED_ROOM * needed.max()]])
+
+
+def _values(runs: Sequence[RunRows], column: str) -> np.ndarray:
+    return np.concatenate([run.values(column) for run in runs] or [[]])
 
 
 def _stroke(look: Look) -> dict[str, Any]:
@@ -186,7 +184,6 @@ def add_legend(figure: Figure, entries: list[tuple[str, Line2D]], columns: int) 
     )
     # Set afterwards: matplotlib leaves out labels that begin with an underscore.
     for text, (name, _) in zip(legend.get_texts(), entries, strict=True):
-        text.set_parse_math(False)
         text.set_text(name)
 
 
@@ -205,11 +202,10 @@ def _value(value: float, column: str) -> str:
 
 def _description(variants: Sequence[VariantRuns], column: str, title: str) -> str:
     """Put a figure into words, for who cannot see it."""
-    lines = {variant.name: variant.mean(column).values for variant in variants}
     ends = [
-        f"{name} ends at {_value(values[-1], column)} in epoch {len(values)}"
-        for name, values in lines.items()
-        if len(values)
+        f"{variant.name} ends at {_value(values[-1], column)} in epoch {len(values)}"
+        for variant in variants
+        if len(values := variant.mean(column).values)
     ]
     return f"{title}. {'; '.join(ends) or 'No run completed'}."
 

@@ -105,16 +105,17 @@ def reached(times: dict[str, Any] | None, total: int) -> str:
 
 
 def divergence(where: dict[str, Any]) -> str:
-    """Say what a run's loss was when it was given up.
+    """Say when a run was given up, and what its loss was.
 
     Args:
         where: `diverged` of its summary.
     """
+    when = f"at step {where['step']:,} (epoch {where['epoch']})"
     if where.get("loss") is None:
-        return "the loss was no longer finite"
+        return f"the loss was no longer finite {when}"
     return (
         f"the loss was {where['loss']:.4g}, over 1,000 times the {where['first_loss']:.4g} of the "
-        "first batch,"
+        f"first batch, {when}"
     )
 
 

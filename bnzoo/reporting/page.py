@@ -50,6 +50,14 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     )
 
 
+def picture(
+    figure: Figure, folder: Path, name: str, description: str, caption: str = ""
+) -> Picture:
+    """Return a figure for a page, and write it as PNG too."""
+    save(figure, folder, name)
+    return Picture(svg_text(figure, name), description, caption)
+
+
 def svg_text(figure: Figure, name: str) -> str:
     """Return a figure as an `<svg>` element to put into a page.
 
@@ -64,11 +72,10 @@ def svg_text(figure: Figure, name: str) -> str:
         )
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{name}-", text)
     # The size comes from the page, the proportions from viewBox; the figure around it is described.
-    text = re.sub(r'^<svg ([^>]*?)width="[^"]*"', r'<svg aria-hidden="true" \1', text, count=1)
-    text = re.sub(r'^(<svg [^>]*?)height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r' (width|height)="[^"]*"', "", text, count=2)
+    text = text.replace("<svg", '<svg aria-hidden="true"', 1)
     for color, variable in VARIABLES.items():
         text = text.replace(color, f"var({variable})")
     return text

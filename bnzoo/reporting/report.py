@@ -8,7 +8,7 @@ from bnzoo.files import write_atomically
 from bnzoo.reporting import formatting
 from bnzoo.reporting.curves import curve_pictures
 from bnzoo.reporting.page import metadata, render
-from bnzoo.reporting.series import read_variants
+from bnzoo.reporting.series import read_runs
 from bnzoo.reporting.weight_trajectories import trajectory_pictures
 from bnzoo.runs import StudyFolder, best_run
 
@@ -23,7 +23,10 @@ def write_study_report(folder: Path, summary: Summary) -> None:
         summary: the content of the study's `summary.json`, of a completed or interrupted study.
     """
     study = StudyFolder(folder)
-    variants = read_variants(study.path, summary)
+    variants = [
+        read_runs(study.path, name, variant["runs"])
+        for name, variant in summary["variants"].items()
+    ]
     baseline = summary["variants"][summary["baseline"]]
     has_rows = any(len(run.values("loss")) for item in variants for run in item.runs)
     page = render(
@@ -68,8 +71,7 @@ def best_run_sentence(summary: Summary) -> str:
 def _diverged(summary: Summary) -> list[str]:
     """Name each run that diverged, and where."""
     return [
-        f"{name}: {formatting.divergence(run['diverged'])} at step "
-        f"{run['diverged']['step']:,} (epoch {run['diverged']['epoch']})."
+        f"{name}: {formatting.divergence(run['diverged'])}."
         for name, run in _runs(summary, "diverged").items()
     ]
 
@@ -80,8 +82,7 @@ def _missing(summary: Summary) -> str:
     if not names:
         return ""
     total = sum(len(variant["runs"]) for variant in summary["variants"].values())
-    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return f"{len(names)} of {total} runs are missing: {', '.join(names[:8])}{more}."
+    return f"{len(names)} of {total} runs are missing: {', '.join(names)}."
 
 
 def _runs(summary: Summary, status: str) -> dict[str, dict[str, Any]]:

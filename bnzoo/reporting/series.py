@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,23 +80,10 @@ class VariantRuns:
 
         A run that stopped early counts as long as it went; diverged runs are lines of their own.
         """
-        runs = [run.values(column) for run in self.completed]
-        longest = max(map(len, runs), default=0)
-        by_epoch = [
-            np.array([values[epoch] for values in runs if epoch < len(values)])
-            for epoch in range(longest)
-        ]
-        parts = [
-            np.array([part(seeds) for seeds in by_epoch]) for part in (np.mean, np.min, np.max)
-        ]
-        return Line(np.arange(1, longest + 1), *parts)
-
-
-def read_variants(folder: Path, summary: dict[str, Any]) -> list[VariantRuns]:
-    """Read the run folders that a study's summary names; missing runs are left out."""
-    return [
-        read_runs(folder, name, variant["runs"]) for name, variant in summary["variants"].items()
-    ]
+        by_epoch = zip_longest(*(run.values(column) for run in self.completed), fillvalue=np.nan)
+        seeds = [np.array(values)[np.isfinite(values)] for values in by_epoch]
+        parts = [np.array([part(one) for one in seeds]) for part in (np.mean, np.min, np.max)]
+        return Line(np.arange(1, len(seeds) + 1), *parts)
 
 
 def read_runs(folder: Path, name: str, runs: Sequence[dict[str, Any]]) -> VariantRuns:

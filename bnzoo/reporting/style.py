@@ -1,6 +1,6 @@
 """How figures look: colors that a color-blind reader tells apart, and never color alone."""
 
-from itertools import cycle, islice
+from itertools import cycle
 from typing import Any, NamedTuple
 
 INK, MUTED, GRID = "#1b1b1b", "#5a5a5a", "#d5d5d5"
@@ -50,8 +50,8 @@ class Look(NamedTuple):
 
 def looks(names: list[str]) -> dict[str, Look]:
     """Give each variant its look; the periods 6, 5 and 7 repeat together after 210 variants."""
-    kinds = islice(zip(cycle(COLORS), cycle(DASHES), cycle(MARKERS), strict=False), len(names))
-    return {name: Look(*kind) for name, kind in zip(names, kinds, strict=True)}
+    kinds = zip(names, cycle(COLORS), cycle(DASHES), cycle(MARKERS), strict=False)
+    return {name: Look(*kind) for name, *kind in kinds}
 
 
 def shortened(text: str, width: int = 28) -> str:

@@ -1,5 +1,6 @@
 """The figures of a sweep: a table of colored cells, and the score over the learning rate."""
 
+import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -38,47 +39,39 @@ def draw_heat_map(grid: Grid, title: str, is_share: bool, best_is_high: bool) ->
     means = [cell.mean for cell in grid.cells.values() if cell.mean is not None]
     low, high = (min(means), max(means)) if means else (0.0, 1.0)
     for (row, placement), cell in grid.cells.items():
+        share = 0.5 if cell.diverged or high == low else (cell.mean - low) / (high - low)
         place = grid.placements.index(placement), row
-        if cell.diverged:
-            _draw_diverged_cell(axes, place, cell)
-        else:
-            share = 0.5 if high == low else (cell.mean - low) / (high - low)
-            text = f"{100 * cell.mean:.1f} %" if is_share else f"{cell.mean:.3g}"
-            _draw_cell(axes, place, share if best_is_high else 1 - share, text)
+        _draw_cell(axes, place, cell, share if best_is_high else 1 - share, is_share)
     axes.set_xlim(-0.5, len(grid.placements) - 0.5)
     axes.set_ylim(-0.5, len(grid.rows) - 0.5)
     axes.set_xticks(range(len(grid.placements)), grid.placements)
-    axes.set_yticks(range(len(grid.rows)), [_label(value) for value in grid.rows])
+    labels = [f"{value:g}" for value in grid.rows] if grid.is_number else grid.rows
+    axes.set_yticks(range(len(grid.rows)), labels)
     axes.set_xlabel("batch normalization, in relation to the activation")
     axes.set_ylabel(grid.key)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    for number in range(len(grid.placements) + 1):
-        axes.axvline(number - 0.5, color=MUTED, lw=0.5)
-    for number in range(len(grid.rows) + 1):
-        axes.axhline(number - 0.5, color=MUTED, lw=0.5)
-    axes.set_title(title, loc="left", pad=9, parse_math=False)
+    axes.vlines(np.arange(len(grid.placements) + 1) - 0.5, *axes.get_ylim(), color=MUTED, lw=0.5)
+    axes.hlines(np.arange(len(grid.rows) + 1) - 0.5, *axes.get_xlim(), color=MUTED, lw=0.5)
+    axes.set_title(title, loc="left", pad=9)
     return figure
 
 
-def _draw_cell(axes: Axes, place: tuple[int, int], share: float, text: str) -> None:
-    color = COLORS(share)
-    red, green, blue, _ = color
-    is_light = 0.3 * red + 0.59 * green + 0.11 * blue > 0.5
-    left, bottom = place[0] - 0.5, place[1] - 0.5
-    axes.add_patch(Rectangle((left, bottom), 1, 1, facecolor=color, edgecolor="none"))
-    text_color = DARK_TEXT if is_light else LIGHT_TEXT
-    axes.text(*place, text, ha="center", va="center", color=text_color)
-
-
-def _draw_diverged_cell(axes: Axes, place: tuple[int, int], cell: Point) -> None:
-    total = cell.diverged + len(cell.scores)
-    text = DIVERGED if cell.diverged == total else f"{cell.diverged} of {total} {DIVERGED}"
-    left, bottom = place[0] - 0.5, place[1] - 0.5
-    style = {"facecolor": "none", "edgecolor": GRID, "hatch": "////", "lw": 0}
-    axes.add_patch(Rectangle((left, bottom), 1, 1, **style))
-    box = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.5}
-    axes.text(*place, text, ha="center", va="center", color=INK, fontsize=8, bbox=box)
+def _draw_cell(
+    axes: Axes, place: tuple[int, int], cell: Point, lightness: float, is_share: bool
+) -> None:
+    if cell.diverged:
+        total = cell.diverged + len(cell.scores)
+        text = DIVERGED if cell.diverged == total else f"{cell.diverged} of {total} {DIVERGED}"
+        fill = {"facecolor": "none", "edgecolor": GRID, "hatch": "////"}
+        box = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.5}
+        style = {"color": INK, "fontsize": 8, "bbox": box}
+    else:
+        text = f"{100 * cell.mean:.1f} %" if is_share else f"{cell.mean:.3g}"
+        fill = {"facecolor": COLORS(lightness)}
+        style = {"color": DARK_TEXT if lightness > 0.53 else LIGHT_TEXT}
+    axes.add_patch(Rectangle((place[0] - 0.5, place[1] - 0.5), 1, 1, lw=0, **fill))
+    axes.text(*place, text, ha="center", va="center", **style)
 
 
 def draw_scores(grid: Grid, title: str, is_share: bool) -> Figure:
@@ -99,11 +92,11 @@ def draw_scores(grid: Grid, title: str, is_share: bool) -> Figure:
         mine = [p for p in points if p.placement == placement and p.mean is not None]
         _draw_placement(axes, grid, mine, look, has_lines)
     _set_scales(axes, grid, is_share)
-    has_diverged = _draw_diverged(axes, grid, points, styles)
-    axes.set_title(title, loc="left", pad=9, parse_math=False)
+    axes.set_title(title, loc="left", pad=9)
     axes.grid(True, axis="y")
     entries = [(name, Line2D([], [], **_style(look, has_lines))) for name, look in styles.items()]
-    if has_diverged:
+    if diverged := [point for point in points if point.diverged]:
+        _draw_diverged(axes, grid, diverged, styles)
         entries.append((DIVERGED, Line2D([], [], color=INK, marker="x", ms=7, mew=2, lw=0)))
     add_legend(figure, entries, len(entries))
     return figure
@@ -130,11 +123,8 @@ def _place(grid: Grid, point: Point) -> float:
     return grid.rows[point.row] if grid.is_number else point.row
 
 
-def _draw_diverged(axes: Axes, grid: Grid, points: list[Point], styles: dict[str, Look]) -> bool:
+def _draw_diverged(axes: Axes, grid: Grid, diverged: list[Point], styles: dict[str, Look]) -> None:
     """Mark divergence below all scores, side by side where placements share a value."""
-    diverged = [point for point in points if point.diverged]
-    if not diverged:
-        return False
     low, high = axes.get_ylim()
     axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= high])
     axes.axhline(low, color=MUTED, lw=0.5)
@@ -145,7 +135,6 @@ def _draw_diverged(axes: Axes, grid: Grid, points: list[Point], styles: dict[str
         axes.plot(
             place, height, "x", color=color, ms=7, mew=2, transform=axes.get_xaxis_transform()
         )
-    return True
 
 
 def _set_scales(axes: Axes, grid: Grid, is_share: bool) -> None:
@@ -159,7 +148,3 @@ def _set_scales(axes: Axes, grid: Grid, is_share: bool) -> None:
     axes.margins(x=0.04, y=0.08)
     axes.autoscale_view()
     axes.set_xlabel(grid.key)
-
-
-def _label(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:g}"

@@ -92,6 +92,7 @@ def read_grid(summary: dict[str, Any]) -> Grid | None:
     searched = (summary["config"].get("tune") or {"space": {}})["space"].get(path)
     is_range = isinstance(searched, dict)
     is_listed = not is_range or searched["steps"] is not None
+    is_wide = is_number and rows[0] > 0 and rows[-1] / rows[0] >= LOG_RATIO
     placements = list(summary["placements"])
     return Grid(
         path=path,
@@ -100,12 +101,8 @@ def read_grid(summary: dict[str, Any]) -> Grid | None:
         points=points,
         cells=cells,
         is_number=is_number,
-        is_log=searched["scale"] == "log" if is_range else is_number and _is_wide(rows),
+        is_log=searched["scale"] == "log" if is_range else is_wide,
         is_table=is_listed
         and len(rows) <= MOST_ROWS
         and 2 * len(cells) >= len(rows) * len(placements),
     )
-
-
-def _is_wide(rows: list[float]) -> bool:
-    return rows[0] > 0 and rows[-1] / rows[0] >= LOG_RATIO

@@ -7,7 +7,7 @@ from bnzoo.config import as_yaml
 from bnzoo.files import write_atomically
 from bnzoo.reporting import formatting
 from bnzoo.reporting.curves import curve_pictures
-from bnzoo.reporting.page import Picture, drawn, metadata, render, save, svg_text
+from bnzoo.reporting.page import Picture, drawn, metadata, picture, render
 from bnzoo.reporting.series import VariantRuns, read_runs
 from bnzoo.reporting.sweep_figures import draw_heat_map, draw_scores
 from bnzoo.reporting.sweep_grid import Grid, read_grid
@@ -51,25 +51,21 @@ def grid_pictures(folder: Path, grid: Grid, summary: dict[str, Any]) -> list[Pic
     is_share = objective["name"].endswith("accuracy")
     metric = formatting.metric(objective["name"]).capitalize()
     mean = "the mean over its seeds" if many_seeds else "one seed"
-    scores = drawn(draw_scores, grid, f"{metric} over {grid.key}", is_share)
-    save(scores, folder, "rate")
     if grid.is_table and grid.is_number:
-        caption = f"Line: the best trial at each {grid.key}, {mean}."
-        caption += " Band: from the lowest to the highest seed." if many_seeds else ""
+        mark, span = f"Line: the best trial at each {grid.key}", "Band"
     else:
-        caption = f"Point: a trial, {mean}."
-        caption += " Bar: from the lowest to the highest seed." if many_seeds else ""
-    caption += " Cross: at least one seed diverged."
-    pictures = [
-        Picture(svg_text(scores, "rate"), f"{metric} over {grid.key}, by placement.", caption)
-    ]
+        mark, span = "Point: a trial", "Bar"
+    seeds = f" {span}: from the lowest to the highest seed." if many_seeds else ""
+    figure = drawn(draw_scores, grid, f"{metric} over {grid.key}", is_share)
+    described = f"{metric} over {grid.key}, by placement."
+    caption = f"{mark}, {mean}.{seeds} Cross: at least one seed diverged."
+    pictures = [picture(figure, folder, "rate", described, caption)]
     if grid.is_table:
         title, is_high = f"{metric} at the best epoch", objective["direction"] == "max"
-        heat_map = drawn(draw_heat_map, grid, title, is_share, is_high)
-        save(heat_map, folder, "heat_map")
-        caption = f"Cell: its best trial, {mean}. Hatched: at least one seed diverged."
+        figure = drawn(draw_heat_map, grid, title, is_share, is_high)
         described = f"{metric} by {grid.key} and placement."
-        pictures.insert(0, Picture(svg_text(heat_map, "heat_map"), described, caption))
+        caption = f"Cell: its best trial, {mean}. Hatched: at least one seed diverged."
+        pictures.insert(0, picture(figure, folder, "heat_map", described, caption))
     return pictures
 
 
@@ -102,8 +98,7 @@ def _trial_row(summary: dict[str, Any], trial: dict[str, Any]) -> dict[str, Any]
 
 def _value(summary: dict[str, Any], run: dict[str, Any]) -> str:
     if run["status"] == "diverged":
-        where = run["diverged"]
-        return f"diverged: {formatting.divergence(where)} at step {where['step']:,}"
+        return f"diverged: {formatting.divergence(run['diverged'])}"
     if run["status"] != "completed":
         return run["status"]
     return formatting.score({"mean": run["score"]}, summary["objective"]["name"])

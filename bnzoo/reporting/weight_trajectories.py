@@ -58,7 +58,7 @@ def draw_trajectories(
         axes = figure.add_subplot(1, len(names), place + 1, projection="3d")
         _draw_trajectory(axes, runs[name], styles[name], highest)
         title = shortened(formatting.run_name(name, runs[name].seed), 36)
-        axes.set_title(title, parse_math=False, y=1.0)
+        axes.set_title(title, y=1.0)
         axes.set_zlim(0, highest * 1.02)
     figure.subplots_adjust(left=0.02, right=0.94, bottom=0.14, top=0.96, wspace=0.12)
     return figure

@@ -5,6 +5,7 @@ repeated here so that `bnzoo explain` answers at once; tests hold both to the sa
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -149,11 +150,7 @@ def explain(values: Values, settings: Settings, decimals: int = 4) -> str:
     Returns:
         Lines of up to 80 characters, with rich's markup for bold titles and colored formulas.
     """
-    x, channels = values["x"], len(values["mean"])
-
-    def table(digits: int, **rows: np.ndarray) -> str:
-        return _table(rows, settings.axis, digits)
-
+    x = values["x"]
     templates = Environment(
         loader=PackageLoader("bnzoo.reporting", "templates"), trim_blocks=True, lstrip_blocks=True
     )
@@ -161,23 +158,22 @@ def explain(values: Values, settings: Settings, decimals: int = 4) -> str:
         values,
         settings=settings,
         decimals=decimals,
-        table=table,
+        table=partial(_table, settings.axis),
         shape=np.moveaxis(x, -1, settings.axis).shape,
-        channels=channels,
-        n=x.size // channels,
+        n=x[..., 0].size,
         is_whole=np.array_equal(x, x.round()),
         is_new=np.array_equal(values["y"], values["x_hat"]),
     )
 
 
-def _table(rows: Values, axis: int, digits: int) -> str:
+def _table(axis: int, digits: int, **rows: np.ndarray) -> str:
     """Lay out numbers with a column per channel.
 
     Args:
-        rows: arrays of shape (channels,), a row each; or of shape (batch, ..., channels), a row
-            for each position, named by its index in the batch: `x[0, :, 2, 1]`.
         axis: of the channels in the batch.
         digits: after the point.
+        **rows: arrays of shape (channels,), a row each; or of shape (batch, ..., channels), a row
+            for each position, named by its index in the batch: `x[0, :, 2, 1]`.
     """
     lines = {"": [f"channel {number}" for number in range(1, MOST_CHANNELS + 1)]}
     for name, values in rows.items():
@@ -209,16 +205,13 @@ def read_batch(path: Path) -> np.ndarray:
     Raises:
         InputError: the file cannot be read, or holds something else than real numbers.
     """
-    advice = "Write one with numpy.save(path, batch)."
     try:
         with path.open("rb") as file:
             batch = np.lib.format.read_array(file, allow_pickle=False)
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"--input {path}: cannot be read: {reason}. {advice}") from None
-    except (ValueError, EOFError):  # also of pickled objects, which could run code
+    except (OSError, ValueError, EOFError) as error:  # also of pickled objects: they could run code
         raise InputError(
-            f"--input {path}: expected a .npy file of numbers, got something else. {advice}"
+            f"--input {path}: cannot be read ({error}); expected a .npy file of numbers. Write one "
+            "with numpy.save(path, batch)."
         ) from None
     if batch.dtype.kind not in "fiub" or batch.ndim < 2 or batch.size == 0:
         raise InputError(
