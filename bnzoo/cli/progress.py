@@ -127,14 +127,9 @@ class Interruption(keras.callbacks.Callback):
         self._asked = True
         raise KeyboardInterrupt
 
-    def _look(self):
+    def on_train_batch_begin(self, batch, logs=None):
+        """Stop before the next step, of training or of a validation."""
         if self._asked:
             raise KeyboardInterrupt
 
-    def on_train_batch_begin(self, batch, logs=None):
-        """Stop before the next step."""
-        self._look()
-
-    def on_test_batch_begin(self, batch, logs=None):
-        """Stop before the next step of a validation."""
-        self._look()
+    on_test_batch_begin = on_train_batch_begin

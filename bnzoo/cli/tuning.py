@@ -79,21 +79,31 @@ def tune(
                 words = [*shlex.split(again)[1:], "--wait", str(wait)]
                 _run_as_chief(checked, folder, role, workers, words, wait, arguments)
             else:
-                _run_alone(checked, folder, arguments)
+                _run_alone(checked, out, arguments)
         except WorkerError as error:
             print(f"bnzoo tune: {error}")
             raise typer.Exit(FAILED) from None
     _report(folder)
 
 
-def _run_alone(checked, folder, arguments: dict[str, Any]) -> None:
-    """Run all trials in this process."""
+@contextlib.contextmanager
+def _shown(checked):
+    """Start TensorFlow, and show the trials that this process runs; gives what is told of them."""
     start_tensorflow_quietly()
-    from bnzoo.cli.progress import SweepProgress
-    from bnzoo.tuning.sweep import tune as run
+    from bnzoo.cli.progress import Interruption, SweepProgress
+    from bnzoo.tuning.sweep import Hooks
 
     with SweepProgress(checked) as progress:
-        run(checked, folder.path, hooks=_hooks(progress), **arguments)
+        callbacks = [Interruption(), progress]
+        yield Hooks(callbacks, progress.line, progress.begin_trial, progress.end_trial)
+
+
+def _run_alone(checked, out: Path, arguments: dict[str, Any]) -> None:
+    """Run all trials in this process."""
+    with _shown(checked) as hooks:
+        from bnzoo.tuning.sweep import tune as run
+
+        run(checked, out, hooks=hooks, **arguments)
 
 
 def _work(checked, out: Path, role, wait: float) -> None:
@@ -101,21 +111,11 @@ def _work(checked, out: Path, role, wait: float) -> None:
     from bnzoo.tuning.workers import stop_without_starter
 
     stop_without_starter()
-    start_tensorflow_quietly()
-    from bnzoo.cli.progress import SweepProgress
-    from bnzoo.tuning.sweep import work
+    with _shown(checked) as hooks:
+        from bnzoo.tuning.sweep import work
 
-    with SweepProgress(checked) as progress:
-        work(checked, out, role, wait, _hooks(progress))
+        work(checked, out, role, wait, hooks)
     print("The chief has no more trials.")
-
-
-def _hooks(progress):
-    from bnzoo.cli.progress import Interruption
-    from bnzoo.tuning.sweep import Hooks
-
-    callbacks = [Interruption(), progress]
-    return Hooks(callbacks, progress.line, progress.begin_trial, progress.end_trial)
 
 
 def _run_as_chief(

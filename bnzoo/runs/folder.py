@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +12,11 @@ import pydantic_core
 from bnzoo.config import Config, differences, dump_config, load_resolved
 from bnzoo.errors import InputError
 from bnzoo.files import make_writable_folder, write_atomically
+
+
+def what_differs(changed: Sequence[str]) -> str:
+    """Return the lines of a message that name differences, one each."""
+    return "\n".join(["What differs:", *(f"  {line}" for line in changed), ""])
 
 
 class Folder:
@@ -118,9 +123,8 @@ class Folder:
         changed = differences(self.config(), config)
         if changed:
             raise InputError(
-                f"{self.path}: holds a {self.kind} of another config. What differs:\n"
-                + "\n".join(f"  {line}" for line in changed)
-                + "\nChoose another folder with --out, or run with the config it holds."
+                f"{self.path}: holds a {self.kind} of another config. {what_differs(changed)}"
+                "Choose another folder with --out, or run with the config it holds."
             )
 
     def _refuse_other_kind(self) -> None:

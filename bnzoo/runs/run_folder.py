@@ -1,7 +1,6 @@
 """The folder of one run: the only file that knows what lies where in it."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from bnzoo.config import Config
 from bnzoo.errors import InputError, plural
 from bnzoo.files import RowFile, read_rows, write_atomically
-from bnzoo.runs.folder import Folder
+from bnzoo.runs.folder import Folder, what_differs
 
 HISTORY_COLUMNS = (
     "epoch",
@@ -62,11 +61,10 @@ class RunFolder(Folder):
         # A fact that earlier versions did not record is no difference.
         changed = [key for key in before if before[key] != now.get(key)]
         if changed:
-            lines = [f"  {key}: {before.get(key)} there, {now.get(key)} now" for key in changed]
+            lines = [f"{key}: {before[key]} there, {now.get(key)} now" for key in changed]
             raise InputError(
-                f"{self.path}: the data is not what this run began with. What differs:\n"
-                + "\n".join(lines)
-                + "\nBring the data back, or start a new run in another folder with --out."
+                f"{self.path}: the data is not what this run began with. {what_differs(lines)}"
+                "Bring the data back, or start a new run in another folder with --out."
             )
 
     def resume(self, config: Config) -> None:
@@ -126,18 +124,15 @@ class RunFolder(Folder):
 
     def last_checkpoint(self) -> tuple[int, Path] | None:
         """Return the newest checkpoint as (complete epochs, file), or None."""
-        found = []
-        for path in self.checkpoints.glob("epoch-*.keras"):
-            if match := re.fullmatch(r"epoch-(\d+)\.keras", path.name):
-                found.append((int(match[1]), path))
+        files = self.checkpoints.glob("epoch-*.keras")
+        found = ((int(path.stem.removeprefix("epoch-")), path) for path in files)
         return max(found, default=None)
 
     def keep_checkpoints(self, epochs: set[int]) -> None:
         """Remove the checkpoints of all other epochs."""
-        kept = {self.checkpoint(epochs_done).name for epochs_done in epochs}
-        for path in self.checkpoints.glob("epoch-*.keras"):
-            if path.name not in kept:
-                path.unlink(missing_ok=True)
+        kept = {self.checkpoint(epochs_done) for epochs_done in epochs}
+        for path in {*self.checkpoints.glob("epoch-*.keras")} - kept:
+            path.unlink()
 
     def begin_from(self, earlier: "RunFolder", config: Config) -> None:
         """Make this folder a run that goes on where a completed one ended, for more epochs.
@@ -173,3 +168,38 @@ class RunFolder(Folder):
     def drop_checkpoints(self) -> None:
         """Remove the whole checkpoint folder, once the run has ended."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+
+class FolderOfRuns(Folder):
+    """What studies and sweeps have in common: runs, and a report on them.
+
+    `runs/<name>/seed-<n>/` (ordinary run folders), `report.html`, and `figures/` with the report's
+    figures as PNG.
+    """
+
+    def __init__(self, path: str | Path):
+        super().__init__(path)
+        self.runs = self.path / "runs"
+        self.report_file = self.path / "report.html"
+        self.figures = self.path / "figures"
+
+    def run(self, name: str, seed: int) -> RunFolder:
+        """Return the folder of the run of one variant, or of one trial's values, with one seed."""
+        return RunFolder(self.runs / name / f"seed-{seed}")
+
+    def best_run(self) -> RunFolder:
+        """Return the run to use of what is completed.
+
+        Raises:
+            InputError: it is not completed, or each of its runs diverged.
+        """
+        best = self._best(self.completed_summary())
+        if best is None:
+            raise InputError(
+                f"{self.path}: expected a run with usable weights, and every run diverged. "
+                "Lower train.optimizer.learning_rate, or the rates that are searched."
+            )
+        return RunFolder(self.path / best["folder"])
+
+    def _best(self, summary: dict[str, Any]) -> dict[str, Any] | None:
+        raise NotImplementedError

@@ -1,14 +1,11 @@
 """The folder of a study: the only file that knows what lies where in it."""
 
-from pathlib import Path
 from typing import Any
 
-from bnzoo.errors import InputError
-from bnzoo.runs.folder import Folder
-from bnzoo.runs.run_folder import RunFolder
+from bnzoo.runs.run_folder import FolderOfRuns
 
 
-class StudyFolder(Folder):
+class StudyFolder(FolderOfRuns):
     """Reads and writes one study.
 
     `config.yaml` (resolved, with its `compare` section), `runs/<variant>/seed-<n>/` (ordinary run
@@ -17,33 +14,13 @@ class StudyFolder(Folder):
 
     kind, command = "study", "compare"
 
-    def __init__(self, path: str | Path):
-        super().__init__(path)
-        self.runs = self.path / "runs"
-        self.report_file = self.path / "report.html"
-        self.figures = self.path / "figures"
-
-    def run(self, variant: str, seed: int) -> RunFolder:
-        """Return the folder of the run of one variant with one seed."""
-        return RunFolder(self.runs / variant / f"seed-{seed}")
-
     def _holds_something(self) -> bool:
         # Runs that `bnzoo train` made in their places are as good as our own.
         return super()._holds_something() or any(self.runs.glob("*/seed-*/config.yaml"))
 
-    def best_run(self) -> RunFolder:
-        """Return the run to use of a completed study, as `best_run` chooses it.
-
-        Raises:
-            InputError: the study is not completed, or each of its runs diverged.
-        """
-        best = best_run(self.completed_summary())
-        if best is None:
-            raise InputError(
-                f"{self.path}: expected a run with usable weights, and every run diverged. "
-                "Lower train.optimizer.learning_rate."
-            )
-        return RunFolder(self.path / best[1]["folder"])
+    def _best(self, summary: dict[str, Any]) -> dict[str, Any] | None:
+        best = best_run(summary)
+        return best and best[1]
 
 
 def best_run(summary: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:

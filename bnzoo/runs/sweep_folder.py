@@ -3,20 +3,19 @@
 import itertools
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bnzoo.config import Config, differences
 from bnzoo.errors import InputError
 from bnzoo.files import make_writable_folder, write_atomically
-from bnzoo.runs.folder import Folder
-from bnzoo.runs.run_folder import RunFolder
+from bnzoo.runs.folder import what_differs
+from bnzoo.runs.run_folder import FolderOfRuns
 
 Origin = dict[str, dict[str, Any]]
 
 
-class SweepFolder(Folder):
+class SweepFolder(FolderOfRuns):
     """Reads and writes one sweep.
 
     `config.yaml` (resolved, with its `tune` section), `origin.json` (the data and the versions that
@@ -29,29 +28,20 @@ class SweepFolder(Folder):
 
     def __init__(self, path: str | Path):
         super().__init__(path)
-        self.runs = self.path / "runs"
         self.origin_file = self.path / "origin.json"
         self.oracle_file = self.path / "oracle.json"
         self.trials_file = self.path / "trials.csv"
         self.best_file = self.path / "best.yaml"
-        self.report_file = self.path / "report.html"
-        self.figures = self.path / "figures"
         self.logs = self.path / "logs"
-
-    def run(self, name: str, seed: int) -> RunFolder:
-        """Return the folder of the run of one combination of values with one seed."""
-        return RunFolder(self.runs / name / f"seed-{seed}")
 
     # --- opening ---------------------------------------------------------------------------------
 
-    def check(
-        self, config: Config, origin: Callable[[], Origin], resume: bool, fresh: bool
-    ) -> None:
+    def check(self, config: Config, origin: Origin, resume: bool, fresh: bool) -> None:
         """Check that a sweep can be begun here, continued or begun afresh.
 
         Args:
             config: of the sweep.
-            origin: returns the data and the versions of now; asked where a sweep is here already.
+            origin: the data and the versions of now.
             resume: continue the sweep that is here; for another number of trials, too.
             fresh: make room for a new one; `clear` then does.
 
@@ -69,7 +59,7 @@ class SweepFolder(Folder):
         if changed:
             raise InputError(
                 f"{self.path}: holds a sweep of another space, data or version, which cannot be "
-                f"continued, as results would not compare. What differs:\n{_lines(changed)}\n"
+                f"continued, as results would not compare. {what_differs(changed)}"
                 "Go back to what it holds, choose another folder with --out, or add --fresh, "
                 "which removes it and starts over."
             )
@@ -83,7 +73,7 @@ class SweepFolder(Folder):
                 "add --fresh, which removes it and starts over."
             )
 
-    def check_shared(self, config: Config, origin: Callable[[], Origin]) -> None:
+    def check_shared(self, config: Config, origin: Origin) -> None:
         """Check that a worker has the same sweep before it as its chief.
 
         Raises:
@@ -97,14 +87,12 @@ class SweepFolder(Folder):
         changed = self._changed(config, origin)
         if changed:
             raise InputError(
-                f"{self.path}: expected the sweep of the chief, got another. What differs:\n"
-                f"{_lines(changed)}\n"
+                f"{self.path}: expected the sweep of the chief, got another. "
+                f"{what_differs(changed)}"
                 "Start the worker with the same command, data and versions as the chief."
             )
 
-    def _changed(
-        self, config: Config, origin: Callable[[], Origin], may_differ: str | tuple = ()
-    ) -> list[str]:
+    def _changed(self, config: Config, origin: Origin, may_differ: str | tuple = ()) -> list[str]:
         self._refuse_other_kind()
         found = self.config()
         changed = [line for line in differences(found, config) if not line.startswith(may_differ)]
@@ -113,12 +101,12 @@ class SweepFolder(Folder):
             changed = [f"tune.space: {', '.join(paths)} there, {', '.join(wanted)} here"]
         if changed or not self.origin_file.exists():
             return changed
-        before, now = self._origin(), origin()
+        before = self._origin()
         return [
-            f"{part}.{key}: {before[part].get(key)} there, {now[part].get(key)} here"
-            for part in now
-            for key in {**before[part], **now[part]}
-            if before[part].get(key) != now[part].get(key)
+            f"{part}.{key}: {before[part].get(key)} there, {now.get(key)} here"
+            for part, now in origin.items()
+            for key in {**before[part], **now}
+            if before[part].get(key) != now.get(key)
         ]
 
     def _origin(self) -> Origin:
@@ -180,22 +168,5 @@ class SweepFolder(Folder):
             "the state again from the runs, which are not repeated, or --fresh to start over."
         )
 
-    # --- the best --------------------------------------------------------------------------------
-
-    def best_run(self) -> RunFolder:
-        """Return the run to use of a completed sweep: the best one of its best trial.
-
-        Raises:
-            InputError: the sweep is not completed, or each of its runs diverged.
-        """
-        summary = self.completed_summary()
-        if summary["best"] is None:
-            raise InputError(
-                f"{self.path}: expected a run with usable weights, and every run diverged. "
-                "Search lower learning rates."
-            )
-        return RunFolder(self.path / summary["best"]["folder"])
-
-
-def _lines(changed: list[str]) -> str:
-    return "\n".join(f"  {line}" for line in changed)
+    def _best(self, summary: dict[str, Any]) -> dict[str, Any] | None:
+        return summary["best"]

@@ -10,6 +10,8 @@ from bnzoo.ops.replicas import sum_over_replicas
 from bnzoo.versions import private
 
 ON_JAX = keras.backend.backend() == "jax"
+if ON_JAX:
+    import jax
 
 
 class BadBatches(keras.callbacks.Callback):
@@ -53,8 +55,6 @@ class BadBatches(keras.callbacks.Callback):
         """Take whether a layer's moving statistics may follow a batch, or each channel of it."""
         bad = ops.any(ops.logical_not(valid))
         if ON_JAX:
-            import jax
-
             jax.debug.callback(self._add, bad)
         else:
             # A batch that several replicas share counts once: each of them adds its part of 1.
@@ -69,8 +69,6 @@ class BadBatches(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Add up, and warn once."""
         if ON_JAX:
-            import jax
-
             jax.effects_barrier()
         count = round(float(self._count)) - self.total
         if logs is not None:

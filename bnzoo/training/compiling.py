@@ -53,8 +53,7 @@ def _learning_rate(train: Train, steps_per_epoch: int) -> float | schedules.Lear
         )
     warmup_steps = round(schedule.warmup_epochs * steps_per_epoch)
     decay_steps = max(train.epochs * steps_per_epoch - warmup_steps, 1)
-    if not warmup_steps:
-        return schedules.CosineDecay(rate, decay_steps, alpha=schedule.alpha)
+    start, target = (0.0, rate) if warmup_steps else (rate, None)
     return schedules.CosineDecay(
-        0.0, decay_steps, alpha=schedule.alpha, warmup_target=rate, warmup_steps=warmup_steps
+        start, decay_steps, schedule.alpha, warmup_target=target, warmup_steps=warmup_steps
     )

@@ -228,8 +228,7 @@ def describe_splits(splits: "data.Splits") -> dict[str, Any]:
 def _protocol(validation: float | str) -> str:
     if validation == "test":
         return "published protocol: the test set is measured after each epoch, as validation"
-    if validation == "none":
-        return "no validation; the test set was read once, at the end"
-    return (
-        f"validation on {validation:g} of the training set; the test set was read once, at the end"
-    )
+    part = "no validation"
+    if validation != "none":
+        part = f"validation on {validation:g} of the training set"
+    return f"{part}; the test set was read once, at the end"

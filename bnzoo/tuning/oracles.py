@@ -125,12 +125,7 @@ class _Hyperband(_Saved, keras_tuner.oracles.HyperbandOracle):
     """Hyperband: many combinations for a few epochs, the best of them for more."""
 
 
-_KINDS = {
-    "grid": _Grid,
-    "random": _Random,
-    "bayesian": _Bayesian,
-    "hyperband": _Hyperband,
-}
+_KINDS = {"grid": _Grid, "random": _Random, "bayesian": _Bayesian, "hyperband": _Hyperband}
 
 
 def new_oracle(config: Config, folder: SweepFolder) -> _Saved:

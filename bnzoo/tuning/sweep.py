@@ -123,7 +123,7 @@ def work(config: Config, out: str | Path, role: Role, wait: float, hooks: Hooks 
     """
     config, folder = config.sweep(), SweepFolder(out)
     with connected(role, wait) as oracle:  # the chief has opened the folder
-        folder.check_shared(config, lambda: origin_of(config))
+        folder.check_shared(config, origin_of(config))
         hooks.log(f"{CONNECTED} at {role.address}.")
         runner = TrialRunner(config, folder, hooks)
         search(oracle, config, runner, hooks.end_trial, role.name)
@@ -143,8 +143,8 @@ def opened(config: Config, folder: SweepFolder, resume: bool, fresh: bool) -> It
         InputError: the folder holds something else, or another process is at work in it.
     """
     with folder.held():
-        folder.check(config, lambda: origin_of(config), resume, fresh)
         origin = origin_of(config)  # refuses what cannot be loaded, before anything is removed
+        folder.check(config, origin, resume, fresh)
         if fresh:
             folder.clear()
         folder.claim(config, origin)
