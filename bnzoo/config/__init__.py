@@ -4,6 +4,7 @@ from bnzoo.config.data import Data
 from bnzoo.config.loading import (
     differences,
     dump_config,
+    flat,
     load_config,
     load_resolved,
     starter_configs,
@@ -29,6 +30,7 @@ __all__ = [
     "differences",
     "dump_config",
     "expected_trials",
+    "flat",
     "load_config",
     "load_resolved",
     "space_of",

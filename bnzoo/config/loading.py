@@ -115,14 +115,15 @@ def differences(before: Config, after: Config) -> list[str]:
     Returns:
         Texts like `"model.placement: none there, before here"`.
     """
-    left, right = _leaves(before.model_dump(mode="json")), _leaves(after.model_dump(mode="json"))
+    left, right = flat(before.model_dump(mode="json")), flat(after.model_dump(mode="json"))
     pairs = {key: (left.get(key, "absent"), right.get(key, "absent")) for key in {**left, **right}}
     return [f"{key}: {old} there, {new} here" for key, (old, new) in pairs.items() if old != new]
 
 
-def _leaves(tree: dict, prefix: str = "") -> dict[str, object]:
+def flat(tree: dict, prefix: str = "") -> dict[str, object]:
+    """Return the values of nested mappings by their dotted paths."""
     found = {}
     for key, value in tree.items():
         path = f"{prefix}{key}"
-        found |= _leaves(value, f"{path}.") if isinstance(value, dict) else {path: value}
+        found |= flat(value, f"{path}.") if isinstance(value, dict) else {path: value}
     return found

@@ -218,6 +218,8 @@ class Train(Section):
         jit_compile: whether XLA compiles the step; `auto` leaves it to Keras.
         early_stopping: when to stop before the last epoch; null is never.
         tensorboard: write event files beside `history.csv`.
+        watch_batch_norm: write histograms of each batch normalization layer after each epoch, for
+            TensorBoard: moving statistics, gamma and beta, and the statistics of one batch.
         follow_weights: single weights recorded after each epoch in `weights_path.csv`.
     """
 
@@ -229,6 +231,7 @@ class Train(Section):
     jit_compile: bool | Literal["auto"] = "auto"
     early_stopping: EarlyStopping | None = None
     tensorboard: bool = True
+    watch_batch_norm: bool = False
     follow_weights: Annotated[
         tuple[FollowedWeight, ...], each_once("weight", lambda weight: weight.label)
     ] = Field((), strict=False)

@@ -173,8 +173,8 @@ class RunFolder(Folder):
 class FolderOfRuns(Folder):
     """What studies and sweeps have in common: runs, and a report on them.
 
-    `runs/<name>/seed-<n>/` (ordinary run folders), `report.html`, and `figures/` with the report's
-    figures as PNG.
+    `runs/<name>/seed-<n>/` (ordinary run folders), `report.html`, `figures/` with the report's
+    figures as PNG, and `tensorboard/` with the keys that vary.
     """
 
     def __init__(self, path: str | Path):
@@ -182,6 +182,7 @@ class FolderOfRuns(Folder):
         self.runs = self.path / "runs"
         self.report_file = self.path / "report.html"
         self.figures = self.path / "figures"
+        self.tensorboard = self.path / "tensorboard"
 
     def run(self, name: str, seed: int) -> RunFolder:
         """Return the folder of the run of one variant, or of one trial's values, with one seed."""

@@ -123,6 +123,7 @@ class SweepFolder(FolderOfRuns):
         return [
             self.runs,
             self.figures,
+            self.tensorboard,
             self.logs,
             self.oracle_file,
             *self.path.glob(f"{self.oracle_file.name}.corrupt-*"),

@@ -2,5 +2,6 @@
 
 from bnzoo.training.fit import train
 from bnzoo.training.settings import start_afresh
+from bnzoo.training.tensorboard import write_experiment
 
-__all__ = ["start_afresh", "train"]
+__all__ = ["start_afresh", "train", "write_experiment"]

@@ -17,6 +17,7 @@ from bnzoo.training.callbacks import FollowWeights, Record
 from bnzoo.training.compiling import compile_model
 from bnzoo.training.settings import devices, run_settings
 from bnzoo.training.stopping import DivergenceStop, best_row, selection_metric, should_stop
+from bnzoo.training.tensorboard import tensorboard_callbacks
 
 SETTLED = 0.01
 """Moving statistics have settled when no more than this share of their initial values is left."""
@@ -73,7 +74,6 @@ class _Run:
         self.divergence = DivergenceStop(self.steps_per_epoch, folder)
         follow = config.train.follow_weights
         followers = [FollowWeights(self.model, follow, folder, self.epochs_done)] if follow else []
-        board = keras.callbacks.TensorBoard(folder.tensorboard, write_graph=False)
         description = self._description()
         folder.claim(config, describe_splits(splits))
         stopping = config.train.early_stopping
@@ -86,7 +86,7 @@ class _Run:
             self.divergence,
             *followers,  # before the checkpoint: a row without one is written again
             self.record,
-            *([board] if config.train.tensorboard else []),
+            *tensorboard_callbacks(config, folder.tensorboard, splits.train),
             *callbacks,
         ]
         announce(description)

@@ -14,7 +14,7 @@ from bnzoo import data, environment
 from bnzoo.config import Config, trial_config
 from bnzoo.runs import SweepFolder
 from bnzoo.runs.sweep_folder import Origin
-from bnzoo.training import start_afresh, train
+from bnzoo.training import start_afresh, train, write_experiment
 from bnzoo.training.fit import describe_splits
 from bnzoo.tuning.oracles import saved_oracle
 from bnzoo.tuning.results import write_results
@@ -148,6 +148,7 @@ def opened(config: Config, folder: SweepFolder, resume: bool, fresh: bool) -> It
         if fresh:
             folder.clear()
         folder.claim(config, origin)
+        write_experiment(config, folder.tensorboard, [*config.tune.space, "seed"])
         yield
 
 
