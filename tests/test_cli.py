@@ -56,6 +56,7 @@ def test_help_and_listings_import_no_tensorflow():
         ["--version"],
         ["models"],
         ["datasets"],
+        ["runs", "."],
         ["explain"],
     ):
         script = (

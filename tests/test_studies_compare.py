@@ -77,7 +77,10 @@ def test_the_folder_holds_ordinary_runs_of_every_variant_and_seed(finished):
 
 def test_the_report_is_written_once_from_the_summary(finished):
     folder, summary, *_, reports = finished
-    assert reports == [(folder.path, summary)]
+    ((path, reported, (_, record)),) = reports
+    assert (path, reported) == (folder.path, summary)
+    best = runs.RunFolder(folder.best_run().path)
+    assert record["accuracy"] == pytest.approx(best.summary()["test"]["accuracy"])
 
 
 def test_runs_are_counted_seed_by_seed(finished):

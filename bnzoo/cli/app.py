@@ -1,7 +1,9 @@
 """What all commands share: exit codes, errors as messages, signals, the console."""
 
+import contextlib
 import errno
 import functools
+import json
 import os
 import shutil
 import signal
@@ -18,6 +20,11 @@ from bnzoo.errors import InputError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print the result as one JSON object; all else goes to stderr."),
+]
+
 app = typer.Typer(
     name="bnzoo",
     help="Batch normalization for Keras: train, compare, tune and export networks "
@@ -30,14 +37,19 @@ app = typer.Typer(
 
 
 def command(name: str) -> Callable[[Callable], Callable]:
-    """Register a function as a command whose errors become messages and exit codes."""
+    """Register a function as a command whose errors become messages and exit codes.
+
+    A function with `as_json: Json` returns its result, JSON-able. What diverged has failed.
+    """
 
     def register(function: Callable) -> Callable:
         @functools.wraps(function)
         def run(*args, **kwargs):
             on_stop(signal.default_int_handler)  # with its work tidied up
+            as_json = kwargs.get("as_json")
             try:
-                return function(*args, **kwargs)
+                with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+                    result = function(*args, **kwargs)
             except InputError as error:
                 print(f"bnzoo {name}: {error}", file=sys.stderr)
                 raise typer.Exit(BAD_INPUT) from None
@@ -50,6 +62,10 @@ def command(name: str) -> Callable[[Callable], Callable]:
                     raise
                 print(f"bnzoo {name}: {full}", file=sys.stderr)
                 raise typer.Exit(FAILED) from None
+            if as_json:
+                print(json.dumps(result, allow_nan=False))
+            if result and result.get("status") == "diverged":
+                raise typer.Exit(FAILED)
 
         return app.command(name)(run)
 
@@ -134,6 +150,6 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     # Importing registers them, in the order in which `--help` lists them.
     from bnzoo.cli import listing, training, comparing, tuning, exporting  # noqa: F401, I001
-    from bnzoo.cli import predicting, serving, explaining  # noqa: F401
+    from bnzoo.cli import evaluating, past_runs, predicting, serving, explaining  # noqa: F401
 
     app()

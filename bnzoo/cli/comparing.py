@@ -1,8 +1,9 @@
 """`compare`: a study, variants of a config against a baseline, over several seeds."""
 
 from pathlib import Path
+from typing import Any
 
-from bnzoo.cli.app import command
+from bnzoo.cli.app import Json, command
 from bnzoo.cli.options import (
     ConfigPath,
     Out,
@@ -21,7 +22,8 @@ def compare(
     out: Out = None,
     overrides: Set = None,
     resume: Resume = False,
-) -> None:
+    as_json: Json = False,
+) -> dict[str, Any]:
     """Compare variants of a config over several seeds, and write a report."""
     from bnzoo.quiet import start_tensorflow_quietly
 
@@ -43,6 +45,7 @@ def compare(
             command=again,
         )
     _report(summary, out)
+    return {"folder": str(out), **summary}
 
 
 def _report(summary: dict, out: Path) -> None:
@@ -53,4 +56,6 @@ def _report(summary: dict, out: Path) -> None:
     if best := best_run_sentence(summary):
         print_wrapped(f"  best run       {best}", indent=17)
     print(f"  report         {StudyFolder(out).report_file}")
+    if StudyFolder(out).tensorboard.is_dir():
+        print(f"  curves         tensorboard --logdir {out}")
     print(f"  next           bnzoo export {out} --out served/{out.name}")

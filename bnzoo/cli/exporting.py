@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bnzoo.cli.app import command
+from bnzoo.cli.app import FAILED, Json, command
 
 
 @command("export")
@@ -26,7 +26,8 @@ def export(
         bool,
         typer.Option("--no-fold", help="Keep batch normalization as layers of its own."),
     ] = False,
-) -> None:
+    as_json: Json = False,
+) -> dict[str, Any]:
     """Write a SavedModel, load it in a new process and compare it with the model.
 
     Of a study the variant with the highest mean test accuracy is exported (of those that never
@@ -48,7 +49,7 @@ def export(
         folder = export_source(source, out, version, fold=not no_fold)
     except ParityError as error:
         print(f"bnzoo export: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
+        raise typer.Exit(FAILED) from None
     metadata = read_metadata(folder)
     parity = metadata["parity"]
     difference, allowed = parity["largest_relative_difference"], parity["allowed"]
@@ -61,6 +62,7 @@ def export(
         f"{difference:.1e} of the largest (allowed {allowed:g})"
     )
     print(f"  compared on {parity['inputs']}; signatures: {', '.join(metadata['signatures'])}")
+    return {"folder": str(folder), **metadata}
 
 
 def describe_choice(summary: dict[str, Any]) -> str:

@@ -1,10 +1,9 @@
 """`train`: one run, shown live."""
 
 from pathlib import Path
+from typing import Any
 
-import typer
-
-from bnzoo.cli.app import FAILED, command
+from bnzoo.cli.app import Json, command
 from bnzoo.cli.options import ConfigPath, Out, Resume, Set, begin, resumable
 from bnzoo.errors import plural
 
@@ -15,7 +14,8 @@ def train(
     out: Out = None,
     overrides: Set = None,
     resume: Resume = False,
-) -> None:
+    as_json: Json = False,
+) -> dict[str, Any]:
     """Train the model of a config and keep everything in a run folder.
 
     Its model.keras, which is tested and exported, has the weights of the last epoch; with
@@ -33,9 +33,12 @@ def train(
     with EpochProgress() as progress, resumable(RunFolder(out).config_file, again, progress.line):
         summary = run(checked, out, resume, [Interruption(), progress], progress.line)
     _report(summary, out)
+    return {"folder": str(out), **summary}
 
 
 def _report(summary: dict, out: Path) -> None:
+    from bnzoo.runs import RunFolder
+
     if summary["status"] == "diverged":
         from bnzoo.reporting.formatting import divergence
 
@@ -43,10 +46,12 @@ def _report(summary: dict, out: Path) -> None:
             f"Diverged: {divergence(summary['diverged'])}. "
             f"Lower train.optimizer.learning_rate. History: {out}"
         )
-        raise typer.Exit(FAILED)
+        return
     test = summary["test"]
     print(f"Completed {plural(summary['epochs'], 'epoch')} in {summary['seconds']:.1f} s.")
     print(f"  test accuracy  {test['accuracy']:.4f}")
     print(f"  test loss      {test['loss']:.4f}")
     print(f"  run folder     {out}")
+    if RunFolder(out).tensorboard.is_dir():
+        print(f"  curves         tensorboard --logdir {out}")
     print(f"  next           bnzoo export {out} --out served/{out.name}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bnzoo.cli.app import FAILED, command
+from bnzoo.cli.app import FAILED, Json, command
 from bnzoo.cli.options import (
     ConfigPath,
     Out,
@@ -42,7 +42,8 @@ def tune(
     wait: Wait = 300.0,
     resume: Resume = False,
     fresh: Fresh = False,
-) -> None:
+    as_json: Json = False,
+) -> dict[str, Any]:
     """Search keys of a config for the best values, and write a report.
 
     On several machines: start the same command on each, on a shared disk, one with
@@ -70,8 +71,7 @@ def tune(
     checked, out, again = begin("tune", config, out, overrides, resume)
     checked, folder = checked.sweep(), SweepFolder(out)
     if role and not role.is_chief:
-        _work(checked, out, role, wait)
-        return
+        return _work(checked, out, role, wait)
     arguments = {"resume": resume, "fresh": fresh, "name": config_name(config), "command": again}
     with resumable(folder.config_file, again, print):
         try:
@@ -84,6 +84,7 @@ def tune(
             print(f"bnzoo tune: {error}")
             raise typer.Exit(FAILED) from None
     _report(folder)
+    return {"folder": str(out), **folder.summary()}
 
 
 @contextlib.contextmanager
@@ -106,7 +107,7 @@ def _run_alone(checked, out: Path, arguments: dict[str, Any]) -> None:
         run(checked, out, hooks=hooks, **arguments)
 
 
-def _work(checked, out: Path, role, wait: float) -> None:
+def _work(checked, out: Path, role, wait: float) -> dict[str, Any]:
     """Run the trials of a chief that was started elsewhere."""
     from bnzoo.tuning.workers import stop_without_starter
 
@@ -116,6 +117,7 @@ def _work(checked, out: Path, role, wait: float) -> None:
 
         work(checked, out, role, wait, hooks)
     print("The chief has no more trials.")
+    return {"folder": str(out), "worker": role.name}
 
 
 def _run_as_chief(
@@ -146,6 +148,8 @@ def _report(folder) -> None:
     if summary["best"]:
         print_wrapped(f"  chosen by      {summary['chosen_by']}", indent=17)
     print(f"  report         {folder.report_file}")
+    if folder.tensorboard.is_dir():
+        print(f"  curves         tensorboard --logdir {folder.path}")
     if summary["best"]:
         print(f"  best           bnzoo train {folder.best_file}")
         print(f"  next           bnzoo export {folder.path} --out served/{folder.path.name}")

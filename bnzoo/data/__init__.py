@@ -10,7 +10,15 @@ from bnzoo.errors import InputError
 if TYPE_CHECKING:
     from bnzoo.data.splits import Splits
 
-__all__ = ["Splits", "check_available", "describe_images", "is_in_place", "list_datasets", "load"]
+__all__ = [
+    "Splits",
+    "check_available",
+    "describe_images",
+    "is_in_place",
+    "list_datasets",
+    "load",
+    "load_test",
+]
 
 MEMORY_LIMIT = 2**30
 MAX_SEED = 2**32 - 1  # what NumPy and Keras accept
@@ -50,13 +58,34 @@ def load(name: str, *, seed: int = 0, memory_limit: int = MEMORY_LIMIT, **params
     return build_splits(source, settings, seed)
 
 
-def _open(settings: Data, memory_limit: int) -> Any:
+def load_test(name: str, *, seed: int = 0, **params: Any) -> tuple[Any, tuple[str, ...]]:
+    """Load the test split alone; class folders may lie in a `folder:<path>` itself.
+
+    Args:
+        name: as `load` takes it.
+        seed: decides random lengths.
+        **params: as `load` takes them; what is about training is left aside.
+
+    Returns:
+        Batches (x, y) as those of `Splits.test`, and the names of the classes.
+
+    Raises:
+        InputError: as `load`.
+    """
+    settings = check(Data, {"name": name, **params}, "data")
+    source = _open(settings, MEMORY_LIMIT, only_test=True)
+    from bnzoo.data.splits import build_test
+
+    return build_test(source, settings, seed), source.class_names
+
+
+def _open(settings: Data, memory_limit: int, only_test: bool = False) -> Any:
     """Open the source; each is imported only when it is asked for, as they load TensorFlow."""
     kind, rest = split_name(settings.name)
     if kind == "folder":
         from bnzoo.data.folder import open_folder
 
-        return open_folder(rest, settings, memory_limit)
+        return open_folder(rest, settings, memory_limit, only_test)
     if kind == "npz":
         from bnzoo.data.npz import open_npz
 

@@ -14,7 +14,7 @@ from bnzoo.errors import InputError
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 
 
-def open_folder(path: str, settings: Data, memory_limit: int) -> Source:
+def open_folder(path: str, settings: Data, memory_limit: int, only_test: bool = False) -> Source:
     """Read a folder of images.
 
     Files are taken as they are stored: an EXIF orientation is not applied. Folders beside `train`
@@ -27,13 +27,19 @@ def open_folder(path: str, settings: Data, memory_limit: int) -> Source:
         path: of the folder.
         settings: gives image size, color mode and what to do with unreadable images.
         memory_limit: bytes of decoded images up to which they are kept.
+        only_test: leave `train` aside; class folders may then lie in the folder itself.
     """
     root = Path(path).expanduser()
-    class_names = _check_classes(root)
-    files = {split: _list_images(root / split, class_names) for split in ("train", "test")}
+    if only_test:
+        folders = {"test": root / "test" if (root / "test").is_dir() else root}
+        class_names = tuple(_class_folders(folders["test"]))
+    else:
+        folders = {split: root / split for split in ("train", "test")}
+        class_names = _check_classes(root)
+    files = {split: _list_images(folder, class_names) for split, folder in folders.items()}
     paths, labels = (np.concatenate(parts) for parts in zip(*files.values(), strict=True))
     shape, readable, images = _decode_all(paths.tolist(), settings, memory_limit)
-    num_train = np.searchsorted(readable, len(files["train"][0]))
+    num_train = 0 if only_test else np.searchsorted(readable, len(files["train"][0]))
 
     def decode_batch(batch: tf.Tensor) -> tf.Tensor:
         image = tf.TensorSpec(shape, tf.uint8)
@@ -45,7 +51,8 @@ def open_folder(path: str, settings: Data, memory_limit: int) -> Source:
     examples = []
     for split, part in (("train", slice(num_train)), ("test", slice(num_train, None))):
         labels_of_split = labels[readable[part]]
-        _check_every_class(root / split, class_names, labels_of_split)
+        if split in folders:
+            _check_every_class(folders[split], class_names, labels_of_split)
         examples.append(ArrayExamples(to_cpu(values[part]), labels_of_split, prepare))
     skipped = tuple(np.delete(paths, readable).tolist())
     return Source(*examples, class_names, shape, skipped=skipped)

@@ -94,11 +94,10 @@ def build_splits(source: Source, settings: Data, seed: int) -> Splits:
     kept, held = _divide(source, settings, seed)
     counter = EpochCounter()
     pipeline = Pipeline(source.example_shape, settings, preprocessing, seed)
-    all_test = np.arange(len(source.test.labels))
-    test = pipeline.ordered(source.test, all_test, Purpose.TEST_LENGTH)
+    test, num_test = build_test(source, settings, seed), len(source.test.labels)
     validation, num_validation = None, len(held)
     if settings.validation == "test":
-        validation, num_validation = test, len(all_test)
+        validation, num_validation = test, num_test
     elif settings.validation != "none":
         validation = pipeline.ordered(source.train, held, Purpose.VALIDATION_LENGTH)
     return Splits(
@@ -111,13 +110,24 @@ def build_splits(source: Source, settings: Data, seed: int) -> Splits:
         class_names=source.class_names,
         num_train=len(kept),
         num_validation=num_validation,
-        num_test=len(all_test),
+        num_test=num_test,
         skipped=source.skipped,
         preprocessing=preprocessing,
         reading=source.reading,
         fingerprint=source.fingerprint(),
         _counter=counter,
     )
+
+
+def build_test(source: Source, settings: Data, seed: int) -> tf.data.Dataset:
+    """Batch the test examples of a source, as `build_splits` does.
+
+    Raises:
+        InputError: if the settings do not suit the examples.
+    """
+    preprocessing, _ = _describe(source, settings)
+    pipeline = Pipeline(source.example_shape, settings, preprocessing, seed)
+    return pipeline.ordered(source.test, np.arange(len(source.test.labels)), Purpose.TEST_LENGTH)
 
 
 def _describe(source: Source, settings: Data) -> tuple[Preprocessing, tuple[int, ...]]:

@@ -7,6 +7,7 @@ from bnzoo.config import as_yaml
 from bnzoo.files import write_atomically
 from bnzoo.reporting import formatting
 from bnzoo.reporting.curves import curve_pictures
+from bnzoo.reporting.evaluation import Evaluation, evaluation_parts
 from bnzoo.reporting.page import metadata, render
 from bnzoo.reporting.series import read_runs
 from bnzoo.reporting.weight_trajectories import trajectory_pictures
@@ -15,12 +16,15 @@ from bnzoo.runs import StudyFolder, best_run
 Summary = dict[str, Any]
 
 
-def write_study_report(folder: Path, summary: Summary) -> None:
+def write_study_report(
+    folder: Path, summary: Summary, evaluation: Evaluation | None = None
+) -> None:
     """Write `report.html` and `figures/*.png` of a study; equal input gives equal files.
 
     Args:
         folder: the study's folder, with the run folders that `summary` names.
         summary: the content of the study's `summary.json`, of a completed or interrupted study.
+        evaluation: of its best run, to be shown too.
     """
     study = StudyFolder(folder)
     variants = [
@@ -38,6 +42,7 @@ def write_study_report(folder: Path, summary: Summary) -> None:
         rows=[_row(name, variant) for name, variant in summary["variants"].items()],
         target=formatting.percent(baseline["epochs_to_baseline_best"]["target"]),
         best=best_run_sentence(summary),
+        evaluation=evaluation and evaluation_parts(study.figures, *evaluation),
         diverged=_diverged(summary),
         metadata=metadata(summary, variants),
         overrides={name: as_yaml(item["overrides"]) for name, item in summary["variants"].items()},

@@ -1,15 +1,60 @@
 """Ask an exported model about image files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from bnzoo.config import Config
+from bnzoo.config.problems import check
 from bnzoo.errors import InputError
 from bnzoo.serving.image_bytes import INPUT_NAME
-from bnzoo.serving.layout import find_export
-from bnzoo.serving.saved_model import SERVE_BYTES, load_saved_model, read_metadata
+from bnzoo.serving.layout import GRAPH_FILE, exported_versions, find_export
+from bnzoo.serving.saved_model import (
+    SERVE_BYTES,
+    SERVING_DEFAULT,
+    load_saved_model,
+    read_metadata,
+)
+
+
+def is_export(path: Path) -> bool:
+    """Tell whether a folder is an exported model or one of its versions."""
+    return (path / GRAPH_FILE).is_file() or bool(exported_versions(path))
+
+
+def open_export(export: Path) -> tuple[Callable, Config, dict[str, Any]]:
+    """Open an exported classifier together with what it knows of its training.
+
+    Args:
+        export: a version's folder, or the model's: then it is the newest version.
+
+    Returns:
+        A function from inputs of shape (batch, *input_shape) to logits of shape (batch, classes),
+        the config of the run, and `data` of its summary.
+
+    Raises:
+        InputError: there is no such export, it is no classifier, or it was exported from a
+            `.keras` file, which knows no data.
+    """
+    folder = find_export(export)
+    serve = load_saved_model(folder).signatures[SERVING_DEFAULT]
+    metadata = read_metadata(folder)
+    if "config" not in metadata or "probabilities" not in serve.structured_outputs:
+        raise InputError(
+            f"{folder}: expected the export of a classifier's run, got one that does not know its "
+            "data or its classes. Export a run, study or sweep folder."
+        )
+
+    def logits_of(inputs: np.ndarray) -> np.ndarray:
+        answer = serve(inputs=tf.constant(inputs))
+        if "logits" in answer:
+            return answer["logits"].numpy()
+        return np.log(np.maximum(answer["probabilities"].numpy(), np.finfo(np.float32).tiny))
+
+    return logits_of, check(Config, metadata["config"], str(folder)), metadata["data"]
 
 
 def predict_images(

@@ -7,12 +7,15 @@ from typing import Any, NamedTuple
 import keras
 
 from bnzoo.config import Config, variant_configs
+from bnzoo.errors import InputError
 from bnzoo.reporting import formatting
+from bnzoo.reporting.evaluation import Evaluation
 from bnzoo.reporting.report import write_study_report
 from bnzoo.runs import RunFolder, StudyFolder
 from bnzoo.studies.estimate import measure_seconds
+from bnzoo.studies.evaluation import evaluate_run
 from bnzoo.studies.summary import summarize
-from bnzoo.training import start_afresh, train
+from bnzoo.training import start_afresh, train, write_experiment
 
 Announce = Callable[[str], None]
 
@@ -33,7 +36,7 @@ def compare(
     begin_run: Callable[[int, int, str], None] = lambda position, total, label: None,
     name: str | None = None,
     command: str = "",
-    write_report: Callable[[Path, dict[str, Any]], None] = write_study_report,
+    write_report: Callable[[Path, dict[str, Any], Evaluation | None], None] = write_study_report,
 ) -> dict[str, Any]:
     """Run every variant of a config with every seed, and return the summary of the study.
 
@@ -51,7 +54,8 @@ def compare(
             label, such as `"before seed 1"`.
         name: what the study is called; by default as its folder.
         command: the command that runs it again, for the report.
-        write_report: writes the report into the folder that it is given, from the summary.
+        write_report: writes the report into the folder that it is given, from the summary and the
+            evaluation of the best run, if there is one.
 
     Returns:
         The content of `summary.json`.
@@ -77,14 +81,25 @@ def compare(
         try:
             _announce_time([run for run in runs if not run.folder.has_ended()], len(runs), announce)
             folder.claim(config)
+            varied = [key for keys in config.compare.overrides().values() for key in keys]
+            write_experiment(config, folder.tensorboard, [*varied, "seed"])
             _train_all(runs, callbacks, announce, begin_run)
         except BaseException:  # whatever stops a study, what it has found so far is kept
             if folder.config_file.exists():
                 record("interrupted")
             raise
         summary = record("completed")
-        write_report(folder.path, summary)
+        write_report(folder.path, summary, _evaluate_best(folder))
     return summary
+
+
+def _evaluate_best(folder: StudyFolder) -> Evaluation | None:
+    """Return what the best run gets right and wrong; None if every run diverged."""
+    start_afresh()
+    try:
+        return evaluate_run(folder.path)
+    except InputError:
+        return None
 
 
 def _open(folder: StudyFolder, config: Config, runs: list[_Run], resume: bool) -> None:

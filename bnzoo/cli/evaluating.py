@@ -1,0 +1,71 @@
+"""`evaluate`: what a trained model gets right and wrong, class by class."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bnzoo.cli.app import Json, command
+
+
+@command("evaluate")
+def evaluate(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE", help="A run, study or sweep folder (its best run), or an export."
+        ),
+    ],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="NAME",
+            help="Other data: its test split; or folder:photos with a folder for each class.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Folder of page and figures. Default: evaluation/ in the run; of an export, "
+            "runs/NAME-evaluation.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Measure a model on its test data: loss, accuracy, classes, and the surest mistakes."""
+    from bnzoo.quiet import start_tensorflow_quietly
+
+    start_tensorflow_quietly()
+    from bnzoo.reporting.evaluation import class_rows, write_evaluation
+    from bnzoo.serving.prediction import is_export
+
+    if is_export(source):
+        answers, record = _evaluate_export(source, data)
+        out = out or Path("runs") / f"{source.resolve().name}-evaluation"
+    else:
+        from bnzoo.studies.evaluation import evaluate_run
+
+        answers, record = evaluate_run(source, data)
+        out = out or Path(record["source"]) / "evaluation"
+    write_evaluation(out, answers, record)
+    print(f"Evaluated {record['source']} on {record['data']}: {record['examples']:,} examples")
+    print(f"  accuracy  {record['accuracy']:.4f}")
+    print(f"  loss      {record['loss']:.4f}")
+    rows = [("class", "precision", "recall", "F1", "examples"), *class_rows(record)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *cells in rows:
+        shown = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+        print(f"  {name:<{widths[0]}}  {shown}")
+    print(f"  page      {out / 'evaluation.html'}")
+    return {"folder": str(out), **record}
+
+
+def _evaluate_export(source: Path, data: str | None) -> tuple:
+    from bnzoo.serving.prediction import open_export
+    from bnzoo.studies.evaluation import evaluate
+
+    logits_of, config, metadata = open_export(source)
+    return evaluate(logits_of, config, metadata, str(source), data)

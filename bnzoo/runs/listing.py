@@ -1,0 +1,83 @@
+"""The runs, studies and sweeps below a folder, as the command `runs` lists them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bnzoo.errors import InputError
+from bnzoo.runs.folder import Folder
+from bnzoo.runs.run_folder import RunFolder
+from bnzoo.runs.study_folder import StudyFolder
+from bnzoo.runs.sweep_folder import SweepFolder
+
+KINDS = {folder.kind: folder for folder in (RunFolder, StudyFolder, SweepFolder)}
+
+
+def list_folders(root: str | Path) -> list[dict[str, Any]]:
+    """Describe what lies below a folder, the newest first; the runs of a study count as it.
+
+    Args:
+        root: where to look, at any depth.
+
+    Returns:
+        A mapping for each: `folder` (path), `kind` (run, study or sweep), `status` (completed,
+        diverged, interrupted, running or unfinished), `data`, `model`, `placement`, `runs` (how
+        many have ended), `metric` and `value` (the best there is, or None), `modified` (seconds
+        since 1970). Of a folder that cannot be read: `folder` and `problem`.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not Path(root).is_dir():
+        raise InputError(
+            f"{root}: expected a folder with runs, studies or sweeps, found no such folder. "
+            "Name one, or start with `bnzoo train quickstart`."
+        )
+    found = [_describe(path) for path in _outermost(Path(root))]
+    return sorted(found, key=lambda one: -one["modified"])
+
+
+def _outermost(root: Path) -> Iterator[Path]:
+    """Yield the folders with a `config.yaml` that lie in no other such folder."""
+    for name, folders, files in os.walk(root):
+        if "config.yaml" in files:
+            folders.clear()
+            yield Path(name)
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    modified = max(entry.stat().st_mtime for entry in path.iterdir())
+    try:
+        config = Folder(path).config()
+        folder = KINDS[Folder(path).found_kind()](path)
+        status = folder.status() or ("running" if folder.is_held() else "unfinished")
+        metric, value = _best(folder, status)
+    except (InputError, KeyError, TypeError) as error:
+        return {"folder": str(path), "problem": str(error).splitlines()[0], "modified": modified}
+    runs = [folder] if folder.kind == "run" else map(RunFolder, (path / "runs").glob("*/seed-*"))
+    return {
+        "folder": str(path),
+        "kind": folder.kind,
+        "status": status,
+        "data": config.data.name,
+        "model": config.model.name,
+        "placement": config.model.placement if folder.kind == "run" else None,
+        "runs": sum(run.has_ended() for run in runs),
+        "metric": metric,
+        "value": value,
+        "modified": modified,
+    }
+
+
+def _best(folder: Folder, status: str) -> tuple[str | None, float | None]:
+    if status != "completed":
+        return None, None
+    summary = folder.summary()
+    if folder.kind == "run":
+        return "test accuracy", summary["test"]["accuracy"]
+    if folder.kind == "study":
+        means = [variant["test_accuracy"]["mean"] for variant in summary["variants"].values()]
+        return "test accuracy", max((mean for mean in means if mean is not None), default=None)
+    best = summary["best"]
+    return summary["objective"]["name"], best and best["scores"]["mean"]
