@@ -6,6 +6,7 @@ import math
 from bnzoo.files import RowFile
 from bnzoo.runs import HISTORY_COLUMNS
 from bnzoo.studies.statistics import describe, paired_difference, sentence
+from bnzoo.tuning.importance import key_importance
 from bnzoo.tuning.verdict import best_words, sweep_verdict
 
 RATE, PLACEMENT = "train.optimizer.learning_rate", "model.placement"
@@ -46,8 +47,32 @@ def make_sweep(folder, rates=RATES, placements=BEST_AT, seeds=(0, 1), metric="va
         "comparisons": _comparisons(entries, metric, direction),
         "best": best and {**best, "words": best_words(best, metric)},
         "chosen_by": "the highest score",
+        "importance": key_importance(trials, direction),
     }
     return {**summary, "verdict": sweep_verdict(summary)}
+
+
+def make_trials(points, score, seeds=(0,), epochs=None):
+    """Return a summary's trials without folders, for sweeps over any keys.
+
+    Args:
+        points: the values of each trial, by path.
+        score: returns the score of values and a seed, None for a run that diverged.
+        seeds: of each trial.
+        epochs: of each trial, as in hyperband.
+    """
+    trials = []
+    for number, values in enumerate(points):
+        scores = [score(values, seed) for seed in seeds]
+        has_diverged = None in scores
+        trials.append({
+            "values": values,
+            "epochs": epochs and epochs[number],
+            "status": "diverged" if has_diverged else "completed",
+            "score": -1e9 if has_diverged else sum(scores) / len(scores),
+            "runs": [{"seed": seed, "score": one} for seed, one in zip(seeds, scores, strict=True)],
+        })  # fmt: skip
+    return trials
 
 
 def _make_trial(folder, number, rate, placement, seeds, metric):

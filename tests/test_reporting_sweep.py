@@ -10,9 +10,10 @@ from sweep_folders import RATE, RATES, make_sweep
 
 from bnzoo.reporting import formatting
 from bnzoo.reporting.page import drawn
-from bnzoo.reporting.sweep_figures import draw_scores
+from bnzoo.reporting.sweep_figures import draw_importance, draw_scores
 from bnzoo.reporting.sweep_grid import read_grid
 from bnzoo.reporting.sweep_report import write_sweep_report
+from bnzoo.tuning.importance import key_importance
 from bnzoo.tuning.verdict import sweep_verdict
 
 
@@ -220,3 +221,65 @@ def test_the_verdict_of_a_sweep_without_a_best_trial_says_why(tmp_path):
     text = sweep_verdict({**summary, "status": "interrupted"})
     assert text.startswith("Not finished. So far:\nBest is ")
     assert sweep_verdict({**summary, "best": None}) == "Every trial diverged."
+
+
+MOMENTUM = "train.optimizer.momentum"
+
+
+def with_momentum(summary, score=None):
+    """Make a sweep one of three keys, of which the momentum decides, or as `score` has it."""
+    for number, trial in enumerate(summary["trials"]):
+        momentum = (0.0, 0.5, 0.9)[number * 7 % 11 % 3]
+        trial["values"] = {**trial["values"], MOMENTUM: momentum}
+        for run in trial["runs"]:
+            if run["score"] is not None:
+                run["score"] = score(number) if score else momentum + run["score"] / 10
+    importance = key_importance(summary["trials"], summary["objective"]["direction"])
+    summary["importance"] = importance
+    return {**summary, "verdict": sweep_verdict(summary)}
+
+
+def test_of_three_keys_the_page_says_and_draws_which_mattered_most(tmp_path):
+    rates = tuple(0.01 * 1.3**number for number in range(10))
+    summary = with_momentum(make_sweep(tmp_path, rates=rates))
+    write_sweep_report(tmp_path, summary)
+    assert (tmp_path / "figures" / "importance.png").exists()
+    text = (tmp_path / "report.html").read_text()
+    page = Page(text)
+    assert "Of the keys, momentum mattered most: it makes " in summary["verdict"]
+    assert summary["importance"]["text"] in page.text
+    assert "Bar: how much of the differences between trials comes from the key" in page.text
+    assert "The spread between seeds alone would make 0 %." in page.text
+    assert ">Which key mattered most<" in text
+    assert text.index(">Which key mattered most<") < text.index(">Validation accuracy at the best")
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_the_bars_are_sorted_and_have_their_intervals(tmp_path):
+    keys = with_momentum(make_sweep(tmp_path))["importance"]["keys"]
+    axes = drawn(draw_importance, keys).axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names[0] == "momentum"
+    assert set(names) == {"momentum", "learning_rate", "placement"}
+    assert axes.yaxis_inverted()  # the first is on top
+    widths = [bar.get_width() for bar in axes.patches]
+    assert widths == sorted(widths, reverse=True)
+    (lines,) = axes.collections
+    ends = [[x for x, _ in segment] for segment in lines.get_segments()]
+    assert ends == [pytest.approx(entry["interval"]) for entry in keys.values()]
+
+
+def test_three_keys_of_which_nothing_can_be_told_have_a_sentence_and_no_figure(tmp_path):
+    summary = with_momentum(make_sweep(tmp_path), lambda number: number * 7 % 5)
+    write_sweep_report(tmp_path, summary)
+    page = Page((tmp_path / "report.html").read_text())
+    assert "Too few trials to tell which key mattered most" in page.text
+    assert not (tmp_path / "figures" / "importance.png").exists()
+    assert (tmp_path / "figures" / "rate.png").exists()
+
+
+def test_two_keys_have_no_figure_of_which_mattered_most(written):
+    folder, summary, text, _ = written
+    assert summary["importance"] is None
+    assert not (folder / "figures" / "importance.png").exists()
+    assert "mattered most" not in text

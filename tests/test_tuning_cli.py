@@ -161,3 +161,23 @@ def test_a_sweep_that_is_stopped_exits_with_130_and_says_how_to_go_on(config_fil
     assert "Traceback" not in errors
     assert "--set train.epochs=5000 --resume" in printed
     assert folder.status() == "interrupted"
+
+
+def test_of_three_keys_the_last_lines_say_which_mattered_most(call, config_file, tmp_path):
+    space = "{train.optimizer.learning_rate: [1.0e-5, 0.01, 0.5], "
+    space += "model.placement: [none, before], train.optimizer.momentum: [0.0, 0.5]}"
+    code, printed, errors = call(
+        "tune", config_file, "--out", tmp_path / "sweep", "--set", f"tune.space={space}"
+    )
+    assert code == 0, errors
+    folder = runs.SweepFolder(tmp_path / "sweep")
+    importance = folder.summary()["importance"]
+    assert importance["trials"] == 12
+    assert next(iter(importance["keys"])) == RATE
+    ending = printed.splitlines()[-12:]
+    assert importance["text"] in " ".join(ending)
+    *_, report, figure, best, _ = ending
+    assert report == f"  report         {folder.report_file}"
+    assert figure == f"  importance     {folder.figures / 'importance.png'}"
+    assert (folder.figures / "importance.png").exists()
+    assert best.startswith("  best ")

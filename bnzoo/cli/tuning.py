@@ -150,6 +150,8 @@ def _report(folder) -> None:
     print(f"  report         {folder.report_file}")
     if folder.tensorboard.is_dir():
         print(f"  curves         tensorboard --logdir {folder.path}")
+    if summary["importance"] and summary["importance"]["keys"]:
+        print(f"  importance     {folder.figures / 'importance.png'}")
     if summary["best"]:
         print(f"  best           bnzoo train {folder.best_file}")
         print(f"  next           bnzoo export {folder.path} --out served/{folder.path.name}")

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from bnzoo.config import value_texts
 from bnzoo.reporting.curves import (
     HEIGHT,
     LEGEND_ROW,
@@ -15,7 +16,8 @@ from bnzoo.reporting.curves import (
     percent_ticks,
     set_log_ticks,
 )
-from bnzoo.reporting.style import GRID, INK, MUTED, PAPER, Look, looks
+from bnzoo.reporting.style import COLORS as SERIES
+from bnzoo.reporting.style import GRID, INK, MUTED, PAPER, Look, looks, shortened
 from bnzoo.reporting.sweep_grid import Grid, Point
 
 ROW_HEIGHT, ROOM = 0.34, 0.75  # inches
@@ -148,3 +150,29 @@ def _set_scales(axes: Axes, grid: Grid, is_share: bool) -> None:
     axes.margins(x=0.04, y=0.08)
     axes.autoscale_view()
     axes.set_xlabel(grid.key)
+
+
+def draw_importance(keys: dict[str, dict]) -> Figure:
+    """Draw the share of each key as a bar with its interval, the largest on top.
+
+    Args:
+        keys: of `importance` in a sweep's summary.
+    """
+    figure = Figure((WIDTH, ROOM + ROW_HEIGHT * len(keys)), layout="constrained")
+    axes = figure.add_subplot()
+    shares = [one["share"] for one in keys.values()]
+    ends = [one["interval"] for one in keys.values()]
+    axes.barh(range(len(keys)), shares, height=0.6, color=SERIES[1])
+    axes.hlines(range(len(keys)), *zip(*ends, strict=True), color=INK, lw=1.6)
+    axes.axvline(0, color=MUTED, lw=0.8)
+    names = [shortened(name) for name in value_texts(dict.fromkeys(keys))]
+    axes.set_yticks(range(len(keys)), names)
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_formatter(percent_ticks())
+    axes.set_axisbelow(True)
+    axes.grid(True, axis="x")
+    axes.set_xlabel("share of the differences between trials")
+    axes.set_title("Which key mattered most", loc="left", pad=9)
+    return figure

@@ -9,7 +9,7 @@ from bnzoo.reporting import formatting
 from bnzoo.reporting.curves import curve_pictures
 from bnzoo.reporting.page import Picture, drawn, metadata, picture, render
 from bnzoo.reporting.series import VariantRuns, read_runs
-from bnzoo.reporting.sweep_figures import draw_heat_map, draw_scores
+from bnzoo.reporting.sweep_figures import draw_heat_map, draw_importance, draw_scores
 from bnzoo.reporting.sweep_grid import Grid, read_grid
 from bnzoo.runs import SweepFolder
 
@@ -28,7 +28,8 @@ def write_sweep_report(folder: Path, summary: dict[str, Any]) -> None:
     page = render(
         "sweep.html.j2",
         summary=summary,
-        pictures=grid_pictures(sweep.figures, grid, summary) if grid else [],
+        pictures=importance_pictures(sweep.figures, summary)
+        + (grid_pictures(sweep.figures, grid, summary) if grid else []),
         curves=curve_pictures(sweep.figures, best, summary) if best else [],
         placements=[_placement_row(summary, name) for name in summary["placements"]],
         trials=[_trial_row(summary, trial) for trial in summary["trials"]],
@@ -67,6 +68,31 @@ def grid_pictures(folder: Path, grid: Grid, summary: dict[str, Any]) -> list[Pic
         caption = f"Cell: its best trial, {mean}. Hatched: at least one seed diverged."
         pictures.insert(0, picture(figure, folder, "heat_map", described, caption))
     return pictures
+
+
+def importance_pictures(folder: Path, summary: dict[str, Any]) -> list[Picture]:
+    """Draw which key mattered most, and write it as PNG; nothing where that cannot be told.
+
+    Args:
+        folder: of the figures; made if missing.
+        summary: the content of the sweep's `summary.json`.
+    """
+    found = summary["importance"]
+    if not found or not found["keys"]:
+        return []
+    figure = drawn(draw_importance, found["keys"])
+    explained = formatting.percent(found["explained"]["share"], 0)
+    noise = formatting.percent(found["seed_noise"], 0)
+    seeds = "One seed a trial: chance is among the rest."
+    if found["seed_noise"] is not None:
+        seeds = f"The spread between seeds alone would make {noise}."
+    caption = (
+        "Bar: how much of the differences between trials comes from the key, alone or together "
+        "with others. Line: its 95 % interval; where it holds 0, the key may not matter at all. "
+        f"Trials are compared by rank, with diverged runs last. Together the keys explain "
+        f"{explained} of the differences. {seeds}"
+    )
+    return [picture(figure, folder, "importance", found["text"], caption)]
 
 
 def _best_of_placements(folder: Path, summary: dict[str, Any]) -> list[VariantRuns]:

@@ -10,6 +10,7 @@ from bnzoo.reporting import formatting
 from bnzoo.runs import SweepFolder
 from bnzoo.studies.statistics import describe, paired_difference, sentence
 from bnzoo.studies.summary import origin, protocol
+from bnzoo.tuning.importance import key_importance
 from bnzoo.tuning.trials import Trial, read_trials, run_score, trial_score
 from bnzoo.tuning.verdict import best_words, sweep_verdict
 
@@ -62,6 +63,7 @@ def summarize(
         ],
         "best": {**ranked[0], "words": best_words(ranked[0], objective)} if ranked else None,
         "chosen_by": _chosen_by(config, seeds),
+        "importance": key_importance(trials, tune.objective.direction),
     }
     return {**summary, "verdict": sweep_verdict(summary)}
 

@@ -21,7 +21,10 @@ def sweep_verdict(summary: Summary) -> str:
     if not summary["best"]:
         texts = [_without_best(summary)]
     else:
-        texts = [f"Best is {summary['best']['words']}.", *_differences(summary), *_stable(summary)]
+        texts = [f"Best is {summary['best']['words']}."]
+        if summary["importance"]:
+            texts.append(summary["importance"]["text"])
+        texts += [*_differences(summary), *_stable(summary)]
         if len(summary["seeds"]) == 1:
             texts.append("One seed a trial: none of this is settled.")
     return "\n".join(
