@@ -14,7 +14,7 @@ except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
 _HOMES = {
-    "BadBatches": "bnzoo.training.bad_batches",
+    "BadBatches": "bnzoo.training.moving_statistics",
     "BatchNormalization": "bnzoo.layers",
     "InputError": "bnzoo.errors",
     "export_saved_model": "bnzoo.serving",

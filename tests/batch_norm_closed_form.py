@@ -14,7 +14,7 @@ def gradients(x, upstream, gamma, counted=None, axis=-1, ghost=None):
         gamma: array of shape (channels,).
         counted: bool array that broadcasts to x, or None.
         axis: the channel axis.
-        ghost: number of examples that are normalised together, or None: all.
+        ghost: number of examples that are normalized together, or None: all.
 
     Returns:
         Three float64 arrays.

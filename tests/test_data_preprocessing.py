@@ -71,11 +71,11 @@ def test_decode_of_a_known_shape_gives_the_same():
     np.testing.assert_array_equal(preprocessing.decode(contents, 3, (6, 5, 3)), image)
 
 
-def test_gray_weights_add_up_and_gray_colour_survives():
+def test_gray_weights_add_up_and_gray_color_survives():
     gray = random_images(4, 6, 5, 1)
-    colour = preprocessing.convert_channels(tf.constant(gray), 3)
-    assert colour.shape == (4, 6, 5, 3)
-    np.testing.assert_array_equal(preprocessing.convert_channels(colour, 1), gray)
+    color = preprocessing.convert_channels(tf.constant(gray), 3)
+    assert color.shape == (4, 6, 5, 3)
+    np.testing.assert_array_equal(preprocessing.convert_channels(color, 1), gray)
 
 
 def test_resize_is_the_identity_at_its_size():

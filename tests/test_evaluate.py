@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, log_loss, recall_score
 from study_folders import make_study
 
 from bnzoo.config import load_config
-from bnzoo.reporting.evaluation import (
+from bnzoo.reporting.classification import (
     MOST_MISTAKES,
     collect_answers,
     evaluation_record,

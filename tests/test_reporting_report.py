@@ -92,7 +92,7 @@ def test_identifiers_are_unique_and_references_are_met(written):
     assert {first or second or third for first, second, third in used} <= set(page.ids)
 
 
-def test_figures_take_every_colour_from_the_page(written):
+def test_figures_take_every_color_from_the_page(written):
     _, _, text, _ = written
     svg = "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))
     assert set(re.findall(r"#[0-9a-f]{6}\b", svg)) == set()

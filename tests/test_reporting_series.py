@@ -89,7 +89,7 @@ def test_a_loss_that_falls_far_gets_a_log_scale(last, scale):
     assert axes.get_yscale() == scale
 
 
-def test_variants_differ_by_more_than_colour():
+def test_variants_differ_by_more_than_color():
     found = list(looks([str(number) for number in range(30)]).values())
     assert len(set(found)) == 30
     assert len({look[1:] for look in found}) == 30

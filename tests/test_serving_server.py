@@ -338,7 +338,7 @@ def test_streams_are_refused(http, by_grpc):
     assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_a_client_that_goes_away_costs_its_neighbours_nothing(server, serve):
+def test_a_client_that_goes_away_costs_its_neighbors_nothing(server, serve):
     """MLServer's own batcher leaves the others of such a batch without an answer."""
     clients = [load.GrpcClient(server.grpc_port) for _ in range(8)]
     expected = serve(inputs=rows(1))["logits"].numpy()

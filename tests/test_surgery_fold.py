@@ -1,4 +1,4 @@
-"""Batch normalization merged into its neighbours: the same answers, and nothing of it left."""
+"""Batch normalization merged into its neighbors: the same answers, and nothing of it left."""
 
 from pathlib import Path
 
@@ -122,7 +122,7 @@ FOLDED_WHOLLY = {
 
 
 @pytest.mark.parametrize("case", FOLDED_WHOLLY)
-def test_a_linear_neighbour_takes_it_up(case):
+def test_a_linear_neighbor_takes_it_up(case):
     model = FOLDED_WHOLLY[case]()
     folded = bnzoo.fold_batch_norm(model)
     assert difference(model, folded) < 1e-5

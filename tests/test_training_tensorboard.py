@@ -11,7 +11,8 @@ from bnzoo.config import validate
 from bnzoo.runs import RunFolder, StudyFolder
 from bnzoo.studies import compare
 from bnzoo.training import train
-from bnzoo.training.tensorboard import WatchBatchNorm, batch_norm_layers
+from bnzoo.training.moving_statistics import batch_norm_layers
+from bnzoo.training.tensorboard import WatchBatchNorm
 from bnzoo.tuning.sweep import tune
 
 CONFIG = {

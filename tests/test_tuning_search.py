@@ -101,7 +101,7 @@ def test_a_random_search_depends_on_the_seed_of_the_config_alone(tmp_path):
     assert len({json.dumps(values) for values in found[0]}) == 12
 
 
-def test_searches_of_neighbouring_seeds_share_no_trial():
+def test_searches_of_neighboring_seeds_share_no_trial():
     """keras-tuner draws trial n with the seed plus n."""
     checked = make_config(algorithm="random", **ALGORITHMS["random"])
     seeds = {

@@ -13,7 +13,7 @@ import bnzoo
 from bnzoo import versions
 from bnzoo.ops import kernels, layouts
 from bnzoo.surgery import graph
-from bnzoo.training import bad_batches, settings
+from bnzoo.training import moving_statistics, settings
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_run_keeps_its_graphs(hide):
 
 
 def test_bad_batches_are_counted_in_the_model_itself(hide):
-    hide(bad_batches)
+    hide(moving_statistics)
     model = small_model(keras.layers.Flatten(), keras.layers.Dense(1))
     model.compile("sgd", "mse")
     bad = bnzoo.BadBatches()

@@ -20,11 +20,6 @@ from bnzoo.errors import InputError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
-Json = Annotated[
-    bool,
-    typer.Option("--json", help="Print the result as one JSON object; all else goes to stderr."),
-]
-
 app = typer.Typer(
     name="bnzoo",
     help="Batch normalization for Keras: train, compare, tune and export networks "
@@ -39,7 +34,8 @@ app = typer.Typer(
 def command(name: str) -> Callable[[Callable], Callable]:
     """Register a function as a command whose errors become messages and exit codes.
 
-    A function with `as_json: Json` returns its result, JSON-able. What diverged has failed.
+    A function with the option `as_json` (`options.Json`) returns its result, JSON-able. A result
+    with the status `diverged` exits with 1.
     """
 
     def register(function: Callable) -> Callable:

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from bnzoo.cli.app import Json, command
+from bnzoo.cli.app import command
 from bnzoo.cli.options import (
     ConfigPath,
+    Json,
     Out,
     Resume,
     Set,

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bnzoo.cli.app import Json, command
+from bnzoo.cli.app import command
+from bnzoo.cli.options import Json
 
 
 @command("evaluate")
@@ -39,7 +40,7 @@ def evaluate(
     from bnzoo.quiet import start_tensorflow_quietly
 
     start_tensorflow_quietly()
-    from bnzoo.reporting.evaluation import class_rows, write_evaluation
+    from bnzoo.reporting.classification import class_rows, write_evaluation
     from bnzoo.serving.prediction import is_export
 
     if is_export(source):

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bnzoo.cli.app import FAILED, Json, command
+from bnzoo.cli.app import FAILED, command
+from bnzoo.cli.options import Json
 
 
 @command("export")

@@ -30,6 +30,10 @@ Out = Annotated[
         "--resume, CONFIG itself.",
     ),
 ]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print the result as one JSON object; all else goes to stderr."),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

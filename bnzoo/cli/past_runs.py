@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bnzoo.cli.app import Json, command
+from bnzoo.cli.app import command
+from bnzoo.cli.options import Json
 
 
 @command("runs")

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from bnzoo.cli.app import Json, command
-from bnzoo.cli.options import ConfigPath, Out, Resume, Set, begin, resumable
+from bnzoo.cli.app import command
+from bnzoo.cli.options import ConfigPath, Json, Out, Resume, Set, begin, resumable
 from bnzoo.errors import plural
 
 

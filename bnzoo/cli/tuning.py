@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from bnzoo.cli.app import FAILED, Json, command
+from bnzoo.cli.app import FAILED, command
 from bnzoo.cli.options import (
     ConfigPath,
+    Json,
     Out,
     Resume,
     Set,

@@ -13,7 +13,7 @@ DATASETS: dict[str, str] = {
     "digits": "1,797 gray digits, 8 x 8, bundled with scikit-learn: works offline, at once",
     "devanagari_digits": "17,000 + 3,000 gray Devanagari digits, 32 x 32 (UCI 389, CC BY 4.0)",
     "mnist": "60,000 + 10,000 gray digits, 28 x 28",
-    "cifar10": "50,000 + 10,000 colour photographs in ten classes, 32 x 32",
+    "cifar10": "50,000 + 10,000 color photographs in ten classes, 32 x 32",
     "tfds:<name>": "any supervised image set of TensorFlow Datasets with train and test splits",
     "folder:<path>": "your own images: train/<class>/* and test/<class>/*, PNG, JPEG, BMP or GIF",
     "npz:<path>": "your own arrays: x_train y_train x_test y_test, and class_names if you like",

@@ -116,7 +116,7 @@ def _sentence(path: str, items: list[Mapping]) -> str:
         return f"{path}{joint}{text}"
     if kind == "missing":
         return f"{path}: missing. Add this key; `bnzoo configs` lists examples."
-    if kind == "extra_forbidden":
+    if kind == "extra_forbidden":  # `Section._read` put the known keys in place of the value
         name = path.rpartition(".")[2]
         advice = nearest(name, received) or f"Known keys: {', '.join(received)}."
         return f"{path}: unknown key {name!r}. {advice}"

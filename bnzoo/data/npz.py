@@ -115,7 +115,7 @@ def _check_features(split: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _check_alike(train: np.ndarray, test: np.ndarray) -> bool:
-    """Refuse two arrays that one rule cannot present; tell whether it is the one of pixels."""
+    """Refuse arrays that one rule cannot scale; tell whether that rule takes them as pixels."""
     if (train.dtype, train.shape[1:]) != (test.dtype, test.shape[1:]):
         raise InputError(
             f"x_train has examples of shape {train.shape[1:]} and x_test of {test.shape[1:]}, as "

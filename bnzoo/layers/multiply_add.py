@@ -11,7 +11,7 @@ from bnzoo.ops import along_channels, scale_and_shift, statistics_dtype
 class MultiplyAdd(keras.layers.Layer):
     """Return `(x - center) * scale + offset`, channel by channel, each part only where it is used.
 
-    `bnzoo.fold_batch_norm` puts it where batch normalization cannot be merged into a neighbour.
+    `bnzoo.fold_batch_norm` puts it where batch normalization cannot be merged into a neighbor.
     With a center, as in the normalization itself, values far from zero lose no digits. Like
     batch normalization it computes in at least float32.
 

@@ -107,8 +107,8 @@ def describe(inputs, masked: bool, settings: Settings, ghosts: bool = False) -> 
         inputs: tensor, or anything with a shape and a dtype; None where a size is unknown.
         masked: the call has a mask.
         settings: what the layer wants.
-        ghosts: the first axis counts ghost batches; they are also described where the settings
-            have yet to make them.
+        ghosts: whether the first axis counts ghost batches already; the settings may ask for
+            ghost batches that are made later.
 
     Returns:
         A `Call`, for the trace and the device scope in which this is called.
@@ -161,7 +161,7 @@ RULES = (
     (
         "xla",
         lambda call: call.gpu,
-        "a GPU is visible: one read for the statistics, one for the output; not measured yet",
+        "operations go to a GPU: one read for the statistics, one for the output; not measured",
     ),
     (
         "reference",
@@ -253,7 +253,7 @@ def _why_not_fused(call):
 def infers_fused(call: Call, implementation: str = "auto") -> bool:
     """Tell whether the fused kernel normalizes by moving statistics: where it is faster.
 
-    Compiled by XLA, or on a GPU, plain operations are one pass as well.
+    XLA makes one pass of plain operations too, and GPUs have their own kernels.
     """
     # Inference has neither ghosts nor replicas; oneDNN has no kernel for float16.
     call = call._replace(ghosts=False, synchronized=False)
@@ -314,8 +314,8 @@ def as_function(run, shape, jit_compile=None, inline=True):
         inline: take its operations into the graph that calls it.
 
     Returns:
-        The same function for the same arguments, of the 512 last used. Called eagerly, `run` itself
-        but for XLA: there may be shapes without end, and each function is a trace.
+        The same function for the same arguments, of the 512 last used. In eager calls `run` itself,
+        unless XLA compiles it: every new shape would be a trace of its own.
     """
     import tensorflow as tf
 

@@ -83,7 +83,8 @@ def batch_norm(inputs, gamma, beta, mask, settings: Settings, ghosts: bool = Fal
 def infer(inputs, mean, variance, gamma, beta, settings: Settings):
     """Normalize by given statistics, as inference does.
 
-    The mean goes first: `x * scale + (beta - mean * scale)` subtracts two large numbers at the end
+    The mean is subtracted first. The shorter `x * scale + (beta - mean * scale)` is not used: where
+    the mean is large, it subtracts two large numbers at the end
     (https://github.com/tensorflow/tensorflow/issues/117318).
 
     Args:

@@ -25,8 +25,8 @@ def plain_batch_norm(settings, layout, inputs, gamma, beta, weights=None, keep_c
         dx = dy * gamma * i - (grad_mean_term + c * grad_variance_term) / n
 
     where the last term belongs to the samples that counted in the statistics. The mean's part
-    in the variance has no gradient, for `sum(c)` is zero. Replicas add up the two terms; those of
-    gamma and beta stay local, for the optimizer adds them up. In the code `centered` is
+    in the variance has no gradient, for `sum(c)` is zero. Replicas add up these two terms; the
+    gradients of gamma and beta stay local, as the optimizer adds them up. In the code `centered` is
     `x - pivot`, and `offset` makes up for the difference.
 
     The gradient can be differentiated again: it uses the forward pass' own tensors.

@@ -6,8 +6,8 @@ from typing import Any
 from bnzoo.config import as_yaml
 from bnzoo.files import write_atomically
 from bnzoo.reporting import formatting
+from bnzoo.reporting.classification import Evaluation, evaluation_parts
 from bnzoo.reporting.curves import curve_pictures
-from bnzoo.reporting.evaluation import Evaluation, evaluation_parts
 from bnzoo.reporting.page import metadata, render
 from bnzoo.reporting.series import read_runs
 from bnzoo.reporting.weight_trajectories import trajectory_pictures

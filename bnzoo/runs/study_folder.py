@@ -15,7 +15,7 @@ class StudyFolder(FolderOfRuns):
     kind, command = "study", "compare"
 
     def _holds_something(self) -> bool:
-        # Runs that `bnzoo train` made in their places are as good as our own.
+        # Runs made by `bnzoo train` in these folders are taken over.
         return super()._holds_something() or any(self.runs.glob("*/seed-*/config.yaml"))
 
     def _best(self, summary: dict[str, Any]) -> dict[str, Any] | None:

@@ -41,7 +41,7 @@ def write_saved_model(
     Returns:
         Its signatures by name, JSON-able: of each its `inputs` and `outputs`, by name, with `dtype`
         and `shape` (None: any size). There is `serving_default`; and where encoded images can be
-        served `serve_bytes` and `decode_bytes`, its first half, which answers the model's `inputs`.
+        served `serve_bytes`, and `decode_bytes`, which only decodes: its output is `inputs`.
     """
     serve, spec = serving_function(model, kind), input_spec(model)
     functions = {SERVING_DEFAULT: (serve, spec)}

@@ -9,7 +9,7 @@ import numpy as np
 from bnzoo import data
 from bnzoo.config import Config
 from bnzoo.errors import InputError
-from bnzoo.reporting.evaluation import Evaluation, collect_answers, evaluation_record
+from bnzoo.reporting.classification import Evaluation, collect_answers, evaluation_record
 from bnzoo.runs import RunFolder, usable_run
 from bnzoo.saving import load_model
 

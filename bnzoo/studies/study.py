@@ -9,10 +9,10 @@ import keras
 from bnzoo.config import Config, variant_configs
 from bnzoo.errors import InputError
 from bnzoo.reporting import formatting
-from bnzoo.reporting.evaluation import Evaluation
+from bnzoo.reporting.classification import Evaluation
 from bnzoo.reporting.report import write_study_report
 from bnzoo.runs import RunFolder, StudyFolder
-from bnzoo.studies.estimate import measure_seconds
+from bnzoo.studies.duration import measure_seconds
 from bnzoo.studies.evaluation import evaluate_run
 from bnzoo.studies.summary import summarize
 from bnzoo.training import start_afresh, train, write_experiment

@@ -1,4 +1,4 @@
-"""Batch normalization merged into its neighbours, for inference."""
+"""Batch normalization merged into its neighbors, for inference."""
 
 from pathlib import Path
 

@@ -15,12 +15,10 @@ from bnzoo.runs import RunFolder
 from bnzoo.saving import load_keras_file, save_model
 from bnzoo.training.callbacks import FollowWeights, Record
 from bnzoo.training.compiling import compile_model
+from bnzoo.training.moving_statistics import moving_statistics, unsettled_note
 from bnzoo.training.settings import devices, run_settings
 from bnzoo.training.stopping import DivergenceStop, best_row, selection_metric, should_stop
 from bnzoo.training.tensorboard import tensorboard_callbacks
-
-SETTLED = 0.01
-"""Moving statistics have settled when no more than this share of their initial values is left."""
 
 
 def train(
@@ -134,9 +132,9 @@ class _Run:
         save_model(self.model, self.folder.model_file)
         summary = self._finish("completed", {key: float(value) for key, value in tested.items()})
         self.folder.drop_checkpoints()
-        moving = summary["moving_statistics"]
-        if moving and moving["initial_share"] > SETTLED:
-            self.announce(_unsettled(**moving))
+        note = unsettled_note(**moving) if (moving := summary["moving_statistics"]) else ""
+        if note:
+            self.announce(note)
         return summary
 
     def _fit(self) -> None:
@@ -172,7 +170,11 @@ class _Run:
             "best": {"metric": metric, "row": best_row(rows, metric)},
             "test": tested,
             "model_epoch": self.model_epoch if tested else None,
-            "moving_statistics": self._moving_statistics() if tested else None,
+            "moving_statistics": (
+                moving_statistics(self.config, self.model_epoch * self.steps_per_epoch)
+                if tested
+                else None
+            ),
             "seconds": round(sum(row["seconds"] for row in rows), 3),
             "parameters": self.model.count_params(),
             "data": describe_splits(self.splits),
@@ -185,26 +187,6 @@ class _Run:
             summary["steps"] = self.divergence.diverged["step"]
         self.folder.write_summary(summary)
         return self.folder.summary()
-
-    def _moving_statistics(self) -> dict[str, float] | None:
-        """Return how far those of the saved model are from where they began, if it has any."""
-        momentum = self.config.model.batch_norm.momentum
-        if self.config.model.placement == "none" or momentum is None:
-            return None
-        steps = self.model_epoch * self.steps_per_epoch
-        return {"momentum": momentum, "steps": steps, "initial_share": momentum**steps}
-
-
-def _unsettled(momentum: float, steps: int, initial_share: float) -> str:
-    """Say that moving statistics are still those that they began with, and what helps."""
-    longer = math.ceil(math.log(SETTLED, momentum)) if momentum < 1 else math.inf
-    lower = math.floor(100 * SETTLED ** (1 / steps)) / 100
-    return (
-        f"Note: after {plural(steps, 'step')} with momentum {momentum:g} the moving statistics of "
-        f"batch normalization have not settled: {100 * initial_share:.0f} % of them is what they "
-        "began with, and accuracy outside of training is lower than it could be. Train "
-        f"{longer:,} steps or more, or set model.batch_norm.momentum={lower:g} or lower."
-    )
 
 
 def describe_splits(splits: "data.Splits") -> dict[str, Any]:

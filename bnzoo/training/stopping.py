@@ -49,7 +49,7 @@ def should_stop(rows: Sequence[Row], stopping: EarlyStopping | None) -> bool:
 
 
 def _score(row: Row, metric: str) -> float:
-    """Return what is to be as large as possible; no number is worse than all of them."""
+    """Return what is to be as large as possible; a missing value or NaN is worse than any."""
     value = row.get(metric)
     if value is None or math.isnan(value):
         return -math.inf
@@ -83,8 +83,8 @@ class DivergenceStop(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Look at the loss of this batch; Keras gives the mean over the epoch so far."""
         mean = float(logs["loss"])
-        # All batches but the last of an epoch have one size, so means tell the single loss. With
-        # a smaller last batch it is off by the ratio of the sizes, on the side of going on.
+        # All batches but the last of an epoch have one size, so the loss of one batch follows from
+        # the means. A smaller last batch counts too little: it may go unnoticed, never stop a run.
         total = mean * (batch + 1)
         loss, self._total = total - self._total, total
         if not math.isfinite(mean):

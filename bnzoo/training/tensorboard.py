@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from bnzoo.config import Config, flat
+from bnzoo.training.moving_statistics import batch_norm_layers
 
 
 def tensorboard_callbacks(
@@ -125,15 +126,6 @@ class WatchBatchNorm(keras.callbacks.Callback):
             for variable, value in zip(self.model.non_trainable_variables, before, strict=True):
                 variable.assign(value)
         return found
-
-
-def batch_norm_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yield the batch normalization layers of a model and of the models in it."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from batch_norm_layers(layer)
-        elif isinstance(layer, keras.layers.BatchNormalization):
-            yield layer
 
 
 def _recording(layer: keras.layers.Layer, found: dict[str, tuple[Any, Any]]) -> Any:

@@ -36,7 +36,8 @@ def search(
         config: the sweep's.
         run_trial: runs one trial and returns its score.
         end_trial: called after each trial with its score.
-        name: of this process; a trial that it did not end is given to it again.
+        name: of this process. keras-tuner gives a name the trial that it did not end again, so a
+            worker that was killed goes on with its own (`Oracle.create_trial`).
 
     Raises:
         Exception: what a trial raised: keras-tuner's own loop would let three of them fail.

@@ -1,6 +1,8 @@
 """Several processes in one sweep: a chief that chooses the trials, and workers that run them.
 
-Each worker is an ordinary `bnzoo tune` with keras-tuner's variables, whoever starts it.
+Each worker is an ordinary `bnzoo tune` with keras-tuner's variables, whoever starts it. One that is
+killed is started again here. It asks under its old name, and keras-tuner's oracle gives a name its
+unfinished trial again (`search.py`); its runs go on at their last epoch (`sweep.py`).
 """
 
 import dataclasses
@@ -123,7 +125,7 @@ class WorkerPool:
         count: how many.
         arguments: of `bnzoo` in each process.
         wait: seconds that each may take to reach the chief, which is this process.
-        logs: the folder for what they print, once the sweep's folder is this process's.
+        logs: the folder for what they print, made once this process holds the sweep's folder.
         log: called with lines on what happens to them.
     """
 
@@ -150,7 +152,7 @@ class WorkerPool:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
     def poll(self) -> None:
-        """Start workers that died again; call it a few times a second.
+        """Restart workers that died; call it a few times a second.
 
         Raises:
             InputError: a worker refused the input, or has not reached the chief in time.
@@ -186,7 +188,7 @@ class WorkerPool:
         return self
 
     def __exit__(self, kind, *error):
-        """Wait for those that know that there are no more trials; stop them after an error."""
+        """Wait until the workers have ended; after an error, stop them."""
         deadline = time.monotonic() + STOP_SECONDS
         try:
             for worker in self._workers if kind else ():

@@ -1,10 +1,14 @@
-"""Counting the batches that batch normalization could not learn statistics from."""
+"""Moving statistics in training: whether they have settled, and batches they do not follow."""
 
+import math
 import warnings
+from collections.abc import Iterator
 
 import keras
 from keras import ops
 
+from bnzoo.config import Config
+from bnzoo.errors import plural
 from bnzoo.layers import BatchNormalization
 from bnzoo.ops.replicas import sum_over_replicas
 from bnzoo.versions import private
@@ -12,6 +16,57 @@ from bnzoo.versions import private
 ON_JAX = keras.backend.backend() == "jax"
 if ON_JAX:
     import jax
+
+
+SETTLED = 0.01
+"""Moving statistics have settled when no more than this share of their initial values is left."""
+
+
+def moving_statistics(config: Config, steps: int) -> dict[str, float] | None:
+    """Return how much of their initial values moving statistics still have after so many steps.
+
+    Args:
+        config: of the run.
+        steps: of training, 1 or more.
+
+    Returns:
+        `momentum`, `steps` and `initial_share`, momentum ** steps; None without moving averages.
+    """
+    momentum = config.model.batch_norm.momentum
+    if config.model.placement == "none" or momentum is None:
+        return None
+    return {"momentum": momentum, "steps": steps, "initial_share": momentum**steps}
+
+
+def unsettled_note(momentum: float, steps: int, initial_share: float) -> str:
+    """Say that moving statistics are still much of what they began with, and what helps.
+
+    Args:
+        momentum: of the layers.
+        steps: of training.
+        initial_share: of `moving_statistics`.
+
+    Returns:
+        One sentence or two; empty where they have settled.
+    """
+    if initial_share <= SETTLED:
+        return ""
+    longer = math.ceil(math.log(SETTLED, momentum)) if momentum < 1 else math.inf
+    lower = math.floor(100 * SETTLED ** (1 / steps)) / 100
+    return (
+        f"Note: after {plural(steps, 'step')} with momentum {momentum:g} the moving statistics of "
+        f"batch normalization have not settled: {100 * initial_share:.0f} % of them is what they "
+        "began with, and accuracy outside of training is lower than it could be. Train "
+        f"{longer:,} steps or more, or set model.batch_norm.momentum={lower:g} or lower."
+    )
+
+
+def batch_norm_layers(model: keras.Model) -> Iterator[keras.layers.BatchNormalization]:
+    """Yield the batch normalization layers of a model, ours and Keras', and those inside others."""
+    flatten = private(model, "_flatten_layers", "Layers inside others are not found.")
+    for layer in flatten() if flatten else model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            yield layer
 
 
 class BadBatches(keras.callbacks.Callback):
@@ -45,8 +100,7 @@ class BadBatches(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Watch the layers; the training step is traced again to contain the count."""
-        flatten = private(self.model, "_flatten_layers", "Nested models are not watched.")
-        for layer in flatten() if flatten else self.model.layers:
+        for layer in batch_norm_layers(self.model):
             if isinstance(layer, BatchNormalization):
                 layer.batch_observer = self._observe
         self.model.make_train_function(force=True)
