@@ -3,31 +3,6 @@
 from recorded import load, origin
 
 
-def serving_summary() -> list[str]:
-    """Return the README's lines on the server under attack and over time."""
-    attack, soak, bench = load("attack_server"), load("soak_server"), load("bench_serving")
-    lines = []
-    if attack and soak:
-        lines += [
-            f"The server met {attack['attacks_in_all']:,} malformed requests among "
-            f"{attack['good_requests']:,} good ones with {attack['wrong']} wrong answers",
-            f"(`scripts/attack_server.py`), and {soak['requests']:,} requests of {soak['clients']} "
-            f"clients in {soak['seconds'] / 60:.0f} minutes, 1 in 20 malformed, with",
-            f"{soak['failures_of_good_requests']} failures of good ones and "
-            f"{soak['memory_ratio']:.3f} times the memory at the end, a new version loaded",
-            "meanwhile (`scripts/soak_server.py`).",
-        ]
-    if bench:
-        reached = (
-            f"{case.removesuffix('_ms').replace('_', ' ')} {value:.2f}"
-            f"{' ms' if case.endswith('_ms') else 'x'}"
-            for case, value in bench["reached"].items()
-            if case in bench["targets"]
-        )
-        lines += [f"`scripts/bench_serving.py`: {'; '.join(reached)}."]
-    return [*lines, "Tables: [configs/results](configs/results/README.md)."]
-
-
 def serving_lines() -> list[str]:
     """Return what was measured of exports and of the server, and the parity table."""
     lines = ["## Export and serve", ""]

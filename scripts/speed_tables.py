@@ -1,58 +1,50 @@
 """The README's tables of speed, from what the benchmarks recorded."""
 
-import math
-
 KERAS, OLD, TORCH = "keras 3", "keras 2", "pytorch"
-LARGE = 2**22  # elements from which bytes take time on a GPU
 MODEL_COLUMNS = ("ours", "keras", "keras 2", "pytorch", "none")
+FEW_COLUMNS = ("ours", "keras", "keras 2", "none")
+# The README's rows, slower ones among them: EfficientNetV2B0 than Keras 2, conv1d than Keras 3.
+FEW = (
+    "MobileNetV2 160 px, batch 32, graph",
+    "ResNet50 160 px, batch 32, graph",
+    "EfficientNetV2B0 96 px, batch 16, graph",
+    "three_conv, batch 32, graph",
+    "conv1d, batch 64, graph",
+)
+LAYER_HEAD = (
+    "| input, training step | ms | / Keras 3 | / Keras 2 | / PyTorch | batch None / Keras 3 |",
+    "|---|---|---|---|---|---|",
+)
 
 
-def layer_lines(result: dict | None, gpu_passes: dict | None) -> list[str]:
-    """Return the section on one layer: forward, backward and moving update.
+def layer_lines(result: dict) -> list[str]:
+    """Return the table on one layer: forward, backward and moving update.
 
     Args:
-        result: of `scripts/bench_batch_norm.py`, or None: not recorded.
-        gpu_passes: of `scripts/gpu_passes.py`, or None.
+        result: of `scripts/bench_batch_norm.py`.
     """
-    if result is None:
-        return ["The layer's speed was not measured yet (`scripts/bench_batch_norm.py`)."]
     cases = [case for case in result["cases"] if case["kind"] == "train"]
     shown = [case for case in cases if not case["xla"]]
     shown = [case for case in shown if not case["batch_unknown"] or not _static(case, cases)]
-    lines = [
-        "| input, training step of the layer | ms | / Keras 3 | aim | / Keras 2 | / PyTorch "
-        "| batch None / Keras 3 |",
-        "|---|---|---|---|---|---|---|",
-        *(_row(case, cases) for case in shown),
-    ]
     passes = [case["ms"]["ours"] / case["copy_ms"] for case in cases if _is_first(case)]
-    lines += [
+    return [
+        *LAYER_HEAD,
+        *(_row(case, cases) for case in shown),
         "",
         f"At 128x32x32x64 it takes {passes[0]:.2f} times as long as copying the activation's memory"
         " four times would (8 passes),",
-        f"at the {_bandwidth(cases):.0f} GB/s measured in the same run. On an NVIDIA GPU: "
-        f"{_gpu_summary(gpu_passes)}.",
+        f"at the {_bandwidth(cases):.0f} GB/s measured in the same run.",
     ]
-    return lines
 
 
-def xla_lines(result: dict | None) -> list[str]:
+def xla_lines(result: dict) -> list[str]:
     """Return the table of one layer in a step that XLA compiles."""
-    if result is None:
-        return []
     cases = [case for case in result["cases"] if case["kind"] == "train"]
-    return [
-        "| input, training step under XLA | ms | / Keras 3 | aim | / Keras 2 | / PyTorch "
-        "| batch None / Keras 3 |",
-        "|---|---|---|---|---|---|---|",
-        *(_row(case, cases) for case in cases if case["xla"]),
-    ]
+    return [*LAYER_HEAD, *(_row(case, cases) for case in cases if case["xla"])]
 
 
-def gpu_lines(result: dict | None) -> list[str]:
+def gpu_lines(result: dict) -> list[str]:
     """Return the tables of what a GPU would read and write, as XLA compiled it for one."""
-    if result is None:
-        return []
     lines = []
     for framework in dict.fromkeys(case["framework"] for case in result["cases"]):
         cases = [case for case in result["cases"] if case["framework"] == framework]
@@ -68,21 +60,31 @@ def gpu_lines(result: dict | None) -> list[str]:
 
 
 def model_lines(result: dict | None) -> list[str]:
-    """Return the section on whole networks: one step of `model.fit`."""
+    """Return the table of whole networks: one step of `model.fit`."""
     if result is None:
         return ["Steps of `model.fit` were not measured yet (`scripts/bench_model.py`)."]
     return [
-        "| step of `fit`, ms | ours | Keras 3 | Keras 2 | PyTorch | no BN | / Keras 3 | aim "
+        "| step of `fit`, ms | ours | Keras 3 | Keras 2 | PyTorch | no BN | / Keras 3 "
         "| BN costs | 8 passes |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
         *(_model_row(case) for case in result["cases"]),
     ]
 
 
-def inference_lines(result: dict | None) -> list[str]:
-    """Return the table of inference and of the forward pass alone."""
+def few_model_lines(result: dict | None) -> list[str]:
+    """Return the README's table: a few whole networks, what is lost among them."""
     if result is None:
-        return []
+        return model_lines(None)
+    cases = {case["name"]: case for case in result["cases"]}
+    return [
+        "| training step | bnzoo, ms | Keras 3 | Keras 2 | without BN | speed / Keras 3 |",
+        "|---|---|---|---|---|---|",
+        *(_few_row(cases[name]) for name in FEW if name in cases),
+    ]
+
+
+def inference_lines(result: dict) -> list[str]:
+    """Return the table of inference and of the forward pass alone."""
     lines = ["| input | ms | / Keras 3 | / Keras 2 | / PyTorch |", "|---|---|---|---|---|"]
     for case in result["cases"]:
         if case["kind"] != "train":
@@ -96,21 +98,26 @@ def inference_lines(result: dict | None) -> list[str]:
 def _model_row(case: dict) -> str:
     ms = case["ms_per_step"]
     cells = [f"{ms[name]:.2f}" if name in ms else "" for name in MODEL_COLUMNS]
-    cost, aim = ms["ours"] - ms["none"], f"{case['target']}x" if case["target"] else ""
+    cost = ms["ours"] - ms["none"]
     passes = f"{case['passes_ms']:.2f}" if "passes_ms" in case else ""
     return (
-        f"| {case['name']} | {' | '.join(cells)} | {ms['keras'] / ms['ours']:.2f}x | {aim} "
+        f"| {case['name']} | {' | '.join(cells)} | {ms['keras'] / ms['ours']:.2f}x "
         f"| {cost:.2f} ({100 * cost / ms['none']:+.0f} %) | {passes} |"
     )
 
 
+def _few_row(case: dict) -> str:
+    ms = case["ms_per_step"]
+    cells = [f"{ms[name]:.1f}" if name in ms else "" for name in FEW_COLUMNS]
+    return f"| {case['name']} | {' | '.join(cells)} | {ms['keras'] / ms['ours']:.2f}x |"
+
+
 def _row(case: dict, cases: list[dict]) -> str:
-    aim = f"{case['target']}x" if case["target"] else ""
     same = [other for other in cases if other["batch_unknown"] and _static(other, cases) is case]
     unknown = _ratio(same[0], KERAS) if same else ""
     name = case["name"].removeprefix("train ").replace(" float32, graph", "")
     return (
-        f"| {name} | {case['ms']['ours']:.3f} | {_ratio(case, KERAS)} | {aim} "
+        f"| {name} | {case['ms']['ours']:.3f} | {_ratio(case, KERAS)} "
         f"| {_ratio(case, OLD)} | {_ratio(case, TORCH)} | {unknown} |"
     )
 
@@ -127,27 +134,6 @@ def _static(case: dict, cases: list[dict]) -> dict | None:
 def _ratio(case: dict, name: str) -> str:
     ms = case["ms"]
     return f"{ms[name] / ms['ours']:.2f}x" if name in ms else ""
-
-
-def _gpu_summary(result: dict | None) -> str:
-    """Say in a few words what the compiled programs move."""
-    if result is None:
-        return "not measured yet"
-    ends = []
-    for name in ("ours", "keras"):
-        found = [
-            case["bytes_over_x"]
-            for case in result["cases"]
-            if case["framework"] == "jax"
-            and case["contender"] == name
-            and case["kind"] == "layer"
-            and math.prod(case["shape"]) >= LARGE
-        ]
-        ends += [min(found), max(found)]
-    return (
-        "compiled for an H200, not run,\nit moves {:.1f} to {:.1f} times the bytes of a large "
-        "input, Keras 3 {:.1f} to {:.1f} (least possible: 8)"
-    ).format(*ends)
 
 
 def _gpu_row(kind: str, shape: tuple, cases: list[dict]) -> str:

@@ -36,7 +36,7 @@ def interleave(
     end = time.perf_counter() + seconds
     shuffle = random.Random(0).shuffle
     while time.perf_counter() < end or len(times[names[0]]) < least:
-        # The same neighbours every time would hand each other warm or cold caches.
+        # The same neighbors every time would hand each other warm or cold caches.
         shuffle(names)
         for name in names:
             started = time.perf_counter()
