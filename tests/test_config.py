@@ -155,6 +155,7 @@ def test_a_config_is_frozen(write):
         ("data.name=cifar", "Did you mean 'cifar10'"),
         ("data.batch_size=0", "data.batch_size: expected a whole number above 0, got 0."),
         ("data.validation=1.5", "data.validation: expected a fraction between 0 and 1"),
+        ("train.schedule={name: step, epochs: []}", "epochs: expected a length of at least 1"),
         ("train.schedule={name: step, epochs: [3, 2]}", "expected epochs that rise, got [3, 2]"),
         (
             "train.follow_weights=[{layer: conv_1, index: [0, -1]}]",
@@ -164,6 +165,13 @@ def test_a_config_is_frozen(write):
 )
 def test_a_problem_names_path_received_expected_and_advice(write, override, expected):
     assert expected in problem(write, GOOD, override)
+
+
+def test_a_bad_entry_of_a_list_is_one_problem(write):
+    """Pydantic leaves it out of the list's length, which is no problem of its own."""
+    lines = problem(write, GOOD, "train.schedule={name: step, epochs: [true]}").splitlines()
+    assert len(lines) == 1
+    assert "train.schedule.epochs.0: expected a whole number, got True." in lines[0]
 
 
 def test_every_problem_of_a_file_is_reported_at_once(write):

@@ -190,8 +190,10 @@ def test_runs_lists_what_there_is(trained, call, tmp_path, monkeypatch):
     (tmp_path / "runs" / "stopped" / "summary.json").unlink()
     (tmp_path / "runs" / "broken").mkdir()
     (tmp_path / "runs" / "broken" / "config.yaml").write_text("no: config")
+    before = sorted(tmp_path.rglob("*"))
     code, printed, errors = call("runs")
     assert code == 0
+    assert sorted(tmp_path.rglob("*")) == before  # not even a lock
     rows = {line.split()[0]: line for line in printed.splitlines()[1:]}
     assert set(rows) == {"runs/deep/one", "runs/stopped", "runs/broken"}
     accuracy = RunFolder("runs/deep/one").summary()["test"]["accuracy"]

@@ -71,7 +71,12 @@ def attempt(function: Callable[..., Found], *arguments: Any) -> tuple[Found | No
 
 def _describe(error: ValidationError, tree: Any) -> list[str]:
     merged: dict[str, list[Mapping]] = {}
-    for item in error.errors():
+    items = error.errors()
+    for item in items:
+        # Pydantic leaves bad entries out of the length of a list.
+        deeper = (one["loc"] for one in items if len(one["loc"]) > len(item["loc"]))
+        if item["type"] == "too_short" and item["loc"] in (loc[:-1] for loc in deeper):
+            continue
         merged.setdefault(_dotted(item, tree), []).append(item)
     # A problem of the whole tree has no path.
     return [_sentence(path, items).lstrip(".: ") for path, items in merged.items()]

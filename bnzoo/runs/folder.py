@@ -108,7 +108,7 @@ class Folder:
 
     def is_held(self) -> bool:
         """Tell whether another process is at work in the folder."""
-        if not self.path.is_dir():
+        if not self._lock_file.exists():
             return False
         try:
             with self.held():
