@@ -15,15 +15,17 @@ OPENING = """# Every key of a config
 A config is a YAML file with the sections `data`, `model` and `train`, and, for studies and sweeps,
 `compare` and `tune`. It holds only what differs from the defaults below.
 
-| To | run |
-|---|---|
-| list the starter configs | `bnzoo configs` |
-| start from one | `bnzoo configs quickstart > mine.yaml` |
-| check a config, without running it | `bnzoo check mine.yaml` |
-| train it | `bnzoo train mine.yaml` |
-| train a starter, or a run again | `bnzoo train quickstart`, `bnzoo train runs/mine` |
-| change keys for one run | `bnzoo train mine.yaml --set train.epochs=3 --set seed=1` |
-| get completion and checks in an editor | `bnzoo configs --schema > bnzoo.schema.json` |
+```console
+$ bnzoo configs quickstart > mine.yaml
+$ bnzoo check mine.yaml --set train.epochs=1 --set seed=1
+1 config checked, no problems.
+$ bnzoo train mine.yaml --set train.epochs=1 --set seed=1 | tail -1
+  next           bnzoo export runs/mine --out served/mine
+$ bnzoo configs --schema > bnzoo.schema.json
+```
+
+`bnzoo configs` lists the starter configs. A starter's name stands for its file
+(`bnzoo train quickstart`), and a folder for the config in it (`bnzoo train runs/mine`).
 
 A key is named by its path from the top: `train.optimizer.learning_rate`. `--set`,
 `compare.variants` and `tune.space` take the same paths. For an editor, begin the config with

@@ -15,7 +15,12 @@ import tempfile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent
-PAGES = ("README.md", "bnzoo/serving/README.md", "bnzoo/tuning/README.md")
+PAGES = (
+    "README.md",
+    "configs/README.md",
+    "bnzoo/serving/README.md",
+    "bnzoo/tuning/README.md",
+)
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 # These make an environment of their own: run by hand and by CI.
 NOT_RUN = ("scripts/quickstart", "scripts/test")
