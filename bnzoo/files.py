@@ -5,6 +5,7 @@ import csv
 import io
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,8 @@ def replaced(path: Path) -> Iterator[Path]:
 
     If the block fails, or the disk is full, `path` is as it was and no litter is left.
     """
-    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    writer = f"{os.getpid()}-{threading.get_ident()}"  # two may write the same file
+    temporary = path.with_name(f".{path.stem}.{writer}.partial{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)

@@ -48,6 +48,7 @@ def make_sweep(folder, rates=RATES, placements=BEST_AT, seeds=(0, 1), metric="va
         "best": best and {**best, "words": best_words(best, metric)},
         "chosen_by": "the highest score",
         "importance": key_importance(trials, direction),
+        "note": "",
     }
     return {**summary, "verdict": sweep_verdict(summary)}
 
@@ -118,6 +119,7 @@ def _placement(trials, name, direction):
     mine = [trial for trial in trials if trial["placement"] == name]
     completed = [trial for trial in mine if trial["status"] == "completed"]
     choose = max if direction == "max" else min
+    rates = [trial["values"][RATE] for trial in mine if RATE in trial["values"]]
     best = choose(completed, key=lambda trial: trial["score"], default=None)
     return {
         "trials": len(mine),
@@ -125,6 +127,9 @@ def _placement(trials, name, direction):
         "best": best and _best(best),
         "rates_tried": len(mine),
         "largest_stable_rate": best["values"][RATE] if best else None,
+        "next_rate_tried": min(
+            (r for r in rates if best and r > best["values"][RATE]), default=None
+        ),
     }
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, log_loss, recall_score
 from study_folders import make_study
 
-from bnzoo.config import load_config
+from bnzoo.config import load_config, validate
 from bnzoo.reporting.classification import (
     MOST_MISTAKES,
     collect_answers,
@@ -19,6 +19,7 @@ from bnzoo.reporting.classification import (
 )
 from bnzoo.reporting.report import write_study_report
 from bnzoo.runs import RunFolder
+from bnzoo.studies.evaluation import evaluate
 from bnzoo.training import train
 
 CONFIG = """
@@ -157,6 +158,12 @@ def test_own_data_may_have_fewer_classes_but_no_others(trained, call, tmp_path):
     assert code == 0, errors
     assert "2 examples" in printed
 
+    own = call("evaluate", trained / "run", "--data", f"folder:{tmp_path / 'photos'}")[1]
+    assert own.splitlines()[-1].startswith(f"  page      {trained / 'run' / 'evaluation-folder-'}")
+    code, _, errors = call("evaluate", trained / "run", "--out", trained)
+    assert code == 2
+    assert "expected a new folder or one of an evaluation, found other files in it" in errors
+
     data = make_arrays(tmp_path, ["0", "1", "cat"])
     code, printed, errors = call("evaluate", trained / "run", "--data", data)
     assert (code, printed) == (2, "")
@@ -170,6 +177,36 @@ def test_own_data_may_have_fewer_classes_but_no_others(trained, call, tmp_path):
     code, _, errors = call("evaluate", trained / "run", "--data", f"npz:{tmp_path}/vectors.npz")
     assert code == 2
     assert "got (7,)" in errors
+
+
+def test_the_scale_of_training_holds_whatever_would_be_chosen_today(tmp_path):
+    """A run of an older version took the same floats as they are."""
+    random = np.random.default_rng(0)
+    pixels = random.uniform(0, 255, (60, 4, 4, 1)).astype("float32")
+    labels = np.arange(60) % 2
+    file = tmp_path / "floats.npz"
+    np.savez(file, x_train=pixels, y_train=labels, x_test=pixels, y_test=labels)
+    checked = validate({"data": {"name": f"npz:{file}"}, "model": {"name": "dense"}}, "test")
+    metadata = {"input_shape": [4, 4, 1], "class_names": ["0", "1"]}
+    for scale in (1.0, 1 / 255):
+        seen = []
+
+        def logits_of(inputs, seen=seen):
+            seen.append(inputs)
+            return np.zeros((len(inputs), 2))
+
+        about = metadata | {"preprocessing": {"scale": scale}}
+        evaluate(logits_of, checked, about, "a run")
+        np.testing.assert_allclose(np.concatenate(seen), pixels * scale, rtol=1e-6)
+
+
+def test_many_classes_make_no_huge_page(tmp_path):
+    labels = np.arange(300)
+    batches = [(np.zeros((300, 2)), labels)]
+    answers = collect_answers(lambda x: np.random.default_rng(0).normal(size=(300, 300)), batches)
+    names = [f"class {label}" for label in labels]
+    write_evaluation(tmp_path, answers, evaluation_record(answers, names, source="", data=""))
+    assert (tmp_path / "evaluation.html").stat().st_size < 1e6
 
 
 @pytest.mark.parametrize("source", ["nowhere", "empty", "file.keras"])
@@ -190,12 +227,16 @@ def test_runs_lists_what_there_is(trained, call, tmp_path, monkeypatch):
     (tmp_path / "runs" / "stopped" / "summary.json").unlink()
     (tmp_path / "runs" / "broken").mkdir()
     (tmp_path / "runs" / "broken" / "config.yaml").write_text("no: config")
+    (tmp_path / "runs" / "stopped" / "gone").symlink_to("/nowhere")
+    shutil.copytree(trained / "run", tmp_path / "runs" / "cut")
+    (tmp_path / "runs" / "cut" / "summary.json").write_text("{")
     before = sorted(tmp_path.rglob("*"))
     code, printed, errors = call("runs")
     assert code == 0
     assert sorted(tmp_path.rglob("*")) == before  # not even a lock
     rows = {line.split()[0]: line for line in printed.splitlines()[1:]}
-    assert set(rows) == {"runs/deep/one", "runs/stopped", "runs/broken"}
+    assert set(rows) == {f"runs/{name}" for name in ("deep/one", "stopped", "broken", "cut")}
+    assert "unreadable" in rows["runs/cut"]
     accuracy = RunFolder("runs/deep/one").summary()["test"]["accuracy"]
     assert re.search(
         rf"run +completed +digits +dense before +{accuracy:.4f} test", rows["runs/deep/one"]
@@ -203,6 +244,8 @@ def test_runs_lists_what_there_is(trained, call, tmp_path, monkeypatch):
     assert "unfinished" in rows["runs/stopped"]
     assert "unreadable" in rows["runs/broken"]
     assert "runs/broken/config.yaml" in errors
-    code, printed, errors = call("runs", "nowhere")
-    assert (code, printed) == (2, "")
-    assert "nowhere: expected a folder with runs" in errors
+    (tmp_path / "empty").mkdir()
+    for name, found in (("nowhere", "no such folder"), ("empty", "none in it")):
+        code, printed, errors = call("runs", name)
+        assert (code, printed) == (2, "")
+        assert f"{name}: expected a folder with runs, studies or sweeps, found {found}" in errors

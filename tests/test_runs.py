@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -218,3 +219,27 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_can_be_resumed(tmp_p
     folder = interrupted_after(tmp_path, rows)
     folder.checkpoint(1).unlink(missing_ok=True)
     folder.resume(make_config())
+
+
+def test_a_look_whether_a_folder_is_held_changes_nothing_and_delays_nobody(tmp_path):
+    folder = runs.RunFolder(tmp_path / "run")
+    assert not folder.is_held()
+    folder.path.mkdir()
+    assert not folder.is_held()
+    assert list(folder.path.iterdir()) == []
+    with folder.held():
+        assert runs.RunFolder(folder.path).is_held()
+    (folder.path / ".lock").touch()  # of a process that was killed
+    assert not folder.is_held()
+    with folder.held():
+        pass
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    def write(number):
+        for _ in range(50):
+            files.write_atomically(tmp_path / "summary.json", str(number))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]

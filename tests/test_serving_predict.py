@@ -101,6 +101,15 @@ def test_an_export_that_takes_no_images_is_refused(call, images, tmp_path, monke
     assert "got one with serving_default, which does not take encoded images" in errors
 
 
+def test_an_export_into_the_folder_of_a_run_is_refused(tmp_path):
+    """It would be a run and an export at once."""
+    tree = {"data": {"name": "digits"}, "model": {"name": "dense"}, "train": {"epochs": 1}}
+    runs.RunFolder(tmp_path).claim(config.validate(tree, "test"))
+    with pytest.raises(InputError, match=r"got that of a run\. Choose another, for example --out"):
+        exports.bnzoo.export_saved_model(exports.small_classifier(), tmp_path)
+    assert not (tmp_path / "1").exists()
+
+
 def test_a_wrong_folder_is_one_line_that_leads_on(call, exported, tmp_path):
     run, empty = tmp_path / "run", tmp_path / "empty"
     empty.mkdir()
@@ -262,7 +271,7 @@ def test_serve_says_what_to_install_when_mlserver_is_missing(call, exported, mon
     monkeypatch.setattr(start.importlib.util, "find_spec", lambda name: None)
     code, _, errors = call("serve", exported)
     assert code == 2
-    assert "pip install 'bnzoo[serve]'" in errors
+    assert "pip install '.[serve]'" in errors
 
 
 def test_a_version_that_cannot_be_loaded_is_named(call, tmp_path):

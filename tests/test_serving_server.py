@@ -149,7 +149,7 @@ def test_the_clients_of_the_page_are_answered(server, exported, tmp_path):
     assert found["classify"](f"http://{address}", *files) == names
 
     (curl,) = [code for code in re.findall(r"```sh\n(.*?)```", page, re.S) if ":8080" in code]
-    command = curl.replace("127.0.0.1:8080/v2/models/mine/infer", address)
+    command = curl.replace("127.0.0.1:8080/v2/models/digits/infer", address)
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert len(load.http_answers(json.loads(done.stdout))["class_id"]) == 1
 

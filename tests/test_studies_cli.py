@@ -12,7 +12,7 @@ from bnzoo import runs
 
 CONFIG = """
 data: {name: digits, batch_size: 256, validation: 0.2}
-model: {name: dense, units: [8]}
+model: {name: dense, units: [8], batch_norm: {momentum: 0.1}}
 train: {epochs: 2, optimizer: {name: adam}, tensorboard: false, jit_compile: false}
 compare:
   baseline: {model.placement: none}

@@ -8,6 +8,7 @@ import pytest
 
 from bnzoo import config, load_model, runs
 from bnzoo.errors import InputError
+from bnzoo.reporting.report import write_study_report
 from bnzoo.serving import export_source
 from bnzoo.studies import compare
 from bnzoo.studies import study as study_module
@@ -111,7 +112,7 @@ def test_the_summary_says_what_was_run(finished):
     assert list(summary["variants"]) == ["baseline", "before"]
     assert summary["variants"]["before"]["overrides"] == {"model.placement": "before"}
     said = [variant["verdict"] for variant in summary["variants"].values()]
-    assert summary["verdict"].splitlines() == said
+    assert summary["verdict"].splitlines() == [*said, summary["note"]]
 
 
 def test_the_numbers_are_those_of_the_runs(finished):
@@ -243,6 +244,16 @@ def test_an_error_in_a_run_stops_the_study_and_loses_nothing(tmp_path, unmeasure
     assert folder.status() == "interrupted"
     assert folder.run("baseline", 0).status() == "completed"
     assert folder.run("after", 0).last_checkpoint()[0] == 1
+
+
+def test_a_study_says_that_moving_statistics_have_not_settled(tmp_path, unmeasured):
+    """Or batch normalization would seem to do harm that more steps undo."""
+    pairs = ("model.batch_norm", {"momentum": 0.999}), ("train.epochs", 1), ("compare.seeds", [0])
+    summary, _ = study(tmp_path, *pairs)
+    assert summary["note"].startswith("Note: after ")
+    assert summary["verdict"].splitlines()[-1] == summary["note"]
+    write_study_report(tmp_path, summary)
+    assert summary["note"] in (tmp_path / "report.html").read_text()
 
 
 def test_a_diverged_run_is_a_result_and_the_study_goes_on(tmp_path, unmeasured):

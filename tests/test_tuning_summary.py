@@ -18,7 +18,7 @@ SPACE = {RATE: RATES, MOMENTUM: [0.0, 0.9]}
 DIVERGED = None
 
 
-def summed_up(folder, checked, trials):
+def summed_up(folder, checked, trials, **facts):
     """Return the summary of trials given as (values, epochs or None, accuracy of each seed)."""
     sweep = runs.SweepFolder(folder)
     sweep.path.mkdir(exist_ok=True)
@@ -32,11 +32,11 @@ def summed_up(folder, checked, trials):
     seeds = checked.tune.seeds_from(checked.seed)
     for state, (_, _, accuracies) in zip(read_trials(sweep, checked), trials, strict=True):
         for seed, accuracy in zip(seeds, accuracies, strict=True):
-            write_run(sweep.run(state.trial.folder, seed), accuracy, checked)
+            write_run(sweep.run(state.trial.folder, seed), accuracy, checked, **facts)
     return summarize(sweep, checked, "completed", "small", "bnzoo tune small.yaml")
 
 
-def write_run(run, accuracy, checked):
+def write_run(run, accuracy, checked, **facts):
     run.path.mkdir(parents=True)
     has_validation = checked.data.validation != "none"
     metric = "val_accuracy" if has_validation else "accuracy"
@@ -47,7 +47,7 @@ def write_run(run, accuracy, checked):
     summary = {
         "status": "completed", "best": {"metric": metric, "row": row}, "epochs": 1, "seconds": 1.0,
         "test": {"accuracy": accuracy}, "protocol": "made up", "versions": {}, "machine": {},
-        "device": [],
+        "device": [], **facts,
     }  # fmt: skip
     if accuracy is DIVERGED:
         where = {"epoch": 1, "step": 7}
@@ -132,11 +132,22 @@ def test_one_seed_settles_no_difference(tmp_path):
     assert verdict.endswith("One seed a trial: none of this is settled.")
 
 
+def test_the_note_on_moving_statistics_follows_the_best(tmp_path):
+    trials = [({RATE: rate}, None, [0.95, 0.96]) for rate in RATES]
+    checked = make_config(space={RATE: RATES}, executions_per_trial=2)
+    found = {"momentum": 0.99, "steps": 41, "initial_share": 0.66}
+    summary = summed_up(tmp_path, checked, trials, moving_statistics=found)
+    assert summary["verdict"].splitlines()[1] == summary["note"]
+    assert "after 41 steps with momentum 0.99" in summary["note"]
+
+
 def test_the_summary_says_what_stable_means_and_how_the_best_was_chosen(tmp_path):
     trials = [({RATE: rate}, None, [0.95, 0.96]) for rate in RATES]
     checked = make_config(space={RATE: RATES}, executions_per_trial=2)
     summary = summed_up(tmp_path, checked, trials)
-    assert "largest stable learning rate, before: 1 (of 3 tried)" in summary["verdict"].lower()
+    assert (
+        "largest stable learning rate, before: 1 (the largest tried)" in summary["verdict"].lower()
+    )
     assert "\nStable: no trial with it diverged, and one was within 5 points" in summary["verdict"]
     assert max(map(len, summary["verdict"].splitlines())) <= 100
     assert summary["chosen_by"] == (

@@ -1,5 +1,6 @@
 """`evaluate`: what a trained model gets right and wrong, class by class."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,6 +8,7 @@ import typer
 
 from bnzoo.cli.app import command
 from bnzoo.cli.options import Json
+from bnzoo.errors import plural
 
 
 @command("evaluate")
@@ -30,8 +32,8 @@ def evaluate(
         typer.Option(
             "--out",
             metavar="DIR",
-            help="Folder of page and figures. Default: evaluation/ in the run; of an export, "
-            "runs/NAME-evaluation.",
+            help="Folder of page and figures. Default: evaluation/ in the run, evaluation-DATA/ "
+            "with --data; of an export, runs/NAME-evaluation.",
         ),
     ] = None,
     as_json: Json = False,
@@ -40,19 +42,29 @@ def evaluate(
     from bnzoo.quiet import start_tensorflow_quietly
 
     start_tensorflow_quietly()
-    from bnzoo.reporting.classification import class_rows, write_evaluation
+    from bnzoo.reporting.classification import check_folder, class_rows, write_evaluation
     from bnzoo.serving.prediction import is_export
 
+    # Another data set's page does not replace that of the test data.
+    words = ["evaluation", *([re.sub(r"[^A-Za-z0-9]+", "-", data).strip("-")] if data else [])]
+    if out:
+        check_folder(out)
     if is_export(source):
         answers, record = _evaluate_export(source, data)
-        out = out or Path("runs") / f"{source.resolve().name}-evaluation"
+        path = source.resolve()
+        name = path.name if not path.name.isdecimal() else f"{path.parent.name}-{path.name}"
+        out = out or Path("runs") / "-".join([name, *words])
     else:
         from bnzoo.studies.evaluation import evaluate_run
 
         answers, record = evaluate_run(source, data)
-        out = out or Path(record["source"]) / "evaluation"
+        out = out or Path(record["source"]) / "-".join(words)
     write_evaluation(out, answers, record)
     print(f"Evaluated {record['source']} on {record['data']}: {record['examples']:,} examples")
+    if record["skipped"]:
+        print(f"  left out  {plural(record['skipped'], 'unreadable file')}")
+    if record["reading"]:
+        print(f"  {record['reading']}")
     print(f"  accuracy  {record['accuracy']:.4f}")
     print(f"  loss      {record['loss']:.4f}")
     rows = [("class", "precision", "recall", "F1", "examples"), *class_rows(record)]

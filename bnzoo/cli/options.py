@@ -32,7 +32,10 @@ Out = Annotated[
 ]
 Json = Annotated[
     bool,
-    typer.Option("--json", help="Print the result as one JSON object; all else goes to stderr."),
+    typer.Option(
+        "--json",
+        help="Print the result as one JSON object, and all else (errors too) to stderr.",
+    ),
 ]
 Set = Annotated[
     list[str] | None,

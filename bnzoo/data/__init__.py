@@ -1,5 +1,6 @@
 """Data sets as batches that `model.fit` accepts. Importing this loads no TensorFlow."""
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ from bnzoo.config.problems import check
 from bnzoo.errors import InputError
 
 if TYPE_CHECKING:
+    from bnzoo.data.source import Source
     from bnzoo.data.splits import Splits
 
 __all__ = [
@@ -58,16 +60,21 @@ def load(name: str, *, seed: int = 0, memory_limit: int = MEMORY_LIMIT, **params
     return build_splits(source, settings, seed)
 
 
-def load_test(name: str, *, seed: int = 0, **params: Any) -> tuple[Any, tuple[str, ...]]:
+def load_test(
+    name: str, *, seed: int = 0, scale: float | None = None, **params: Any
+) -> tuple[Any, "Source"]:
     """Load the test split alone; class folders may lie in a `folder:<path>` itself.
 
     Args:
         name: as `load` takes it.
         seed: decides random lengths.
+        scale: factor from values to model inputs, as in `Preprocessing`; by default as `load`
+            chooses it.
         **params: as `load` takes them; what is about training is left aside.
 
     Returns:
-        Batches (x, y) as those of `Splits.test`, and the names of the classes.
+        Batches (x, y) as those of `Splits.test`, and the source with its `class_names`, `skipped`
+        files and `reading`.
 
     Raises:
         InputError: as `load`.
@@ -76,7 +83,9 @@ def load_test(name: str, *, seed: int = 0, **params: Any) -> tuple[Any, tuple[st
     source = _open(settings, MEMORY_LIMIT, only_test=True)
     from bnzoo.data.splits import build_test
 
-    return build_test(source, settings, seed), source.class_names
+    if scale is not None:
+        source = dataclasses.replace(source, scale=scale, reading=None)
+    return build_test(source, settings, seed), source
 
 
 def _open(settings: Data, memory_limit: int, only_test: bool = False) -> Any:

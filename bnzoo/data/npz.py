@@ -69,6 +69,8 @@ def open_npz(path: str, settings: Data, memory_limit: int) -> Source:
 
 def _read(file: Path) -> dict[str, np.ndarray]:
     arrays, where = {}, str(file)
+    if not file.is_file():
+        raise InputError(f"{file}: expected an npz file, found no such file. Check the path.")
     try:
         # NumPy leaves a broken archive open when it is given the path.
         with file.open("rb") as opened, np.lib.npyio.NpzFile(opened) as archive:
@@ -154,8 +156,8 @@ def _check_labels(split: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
     if y.shape not in ((num_examples,), (num_examples, 1)) or y.dtype.kind not in "iu":
         raise InputError(
             f"y_{split} is {y.dtype} of shape {y.shape}; expected a whole number for each of the "
-            f"{num_examples} examples of x_{split}. Turn one-hot rows into numbers with "
-            ".argmax(axis=1), floats with .astype('int32')."
+            f"{num_examples} examples of x_{split}. Save as many labels as examples; turn one-hot "
+            "rows into numbers with .argmax(axis=1), floats with .astype('int32')."
         )
     return y.reshape(-1)
 

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from scipy.special import log_softmax
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from bnzoo.files import write_atomically
+from bnzoo.errors import InputError
+from bnzoo.files import make_writable_folder, write_atomically
 from bnzoo.reporting import formatting
 from bnzoo.reporting.page import drawn, render, save, svg_text
 from bnzoo.reporting.style import INK, shortened
@@ -144,6 +145,20 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
+def check_folder(folder: Path) -> None:
+    """Make sure that an evaluation can be written into a folder, before it is computed.
+
+    Raises:
+        InputError: it is or lies in a file, cannot be written, or holds something else.
+    """
+    make_writable_folder(folder)
+    if any(folder.iterdir()) and not (folder / "evaluation.json").exists():
+        raise InputError(
+            f"{folder}: expected a new folder or one of an evaluation, found other files in it. "
+            "Choose another folder with --out."
+        )
+
+
 def write_evaluation(folder: Path, answers: Answers, record: dict[str, Any]) -> None:
     """Write `evaluation.json`, `evaluation.html` and the figures as PNG into a folder.
 
@@ -204,7 +219,8 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
     axes = figure.add_subplot()
     # The root lets rare mistakes show beside what is right.
     shares = np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
-    axes.pcolormesh(shares, cmap=COLORS, vmin=0, vmax=1)
+    # As a picture where there are many cells: each would be a path in the page.
+    axes.pcolormesh(shares, cmap=COLORS, vmin=0, vmax=1, rasterized=len(names) > MOST_COUNTS)
     axes.set_aspect("equal")
     axes.invert_yaxis()
     if len(names) <= MOST_COUNTS:

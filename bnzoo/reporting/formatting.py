@@ -78,7 +78,9 @@ def score(statistics: dict[str, Any] | None, name: str) -> str:
 
 
 def stable_rate(placement: dict[str, Any]) -> str:
-    """Write the largest stable learning rate of a placement in a sweep: `0.1 (of 7 tried)`.
+    """Write the largest stable learning rate of a placement in a sweep: `0.1 (not 0.3)`.
+
+    Beside it stands the next rate that was tried, as the truth lies between the two.
 
     Args:
         placement: its entry of the sweep's summary.
@@ -86,7 +88,9 @@ def stable_rate(placement: dict[str, Any]) -> str:
     rate, tried = placement["largest_stable_rate"], placement["rates_tried"]
     if tried < 2:
         return "too few tried" if tried else NOTHING
-    return f"{'no rate' if rate is None else f'{rate:g}'} (of {tried} tried)"
+    following = placement["next_rate_tried"]
+    beyond = "the largest tried" if following is None else f"not {following:g}"
+    return f"{'no rate' if rate is None else f'{rate:g}'} ({beyond})"
 
 
 def reached(times: dict[str, Any] | None, total: int) -> str:

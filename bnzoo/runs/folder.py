@@ -91,7 +91,9 @@ class Folder:
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         make_writable_folder(self.path)
         try:
-            with filelock.FileLock(self._lock_file, timeout=0):
+            # A moment longer than somebody's look whether it is held; a lock that a killed process
+            # of another user has left can be taken, too.
+            with filelock.FileLock(self._lock_file, timeout=0.5, mode=0o666):
                 try:
                     yield
                 finally:
@@ -101,20 +103,29 @@ class Folder:
                 f"{self.path}: another process is at work in this folder. "
                 "Wait until it has ended, or choose another folder with --out."
             ) from None
+        except PermissionError as error:
+            if error.filename != str(self._lock_file):
+                raise
+            raise InputError(
+                f"{self._lock_file}: expected a lock that can be taken, got: {error.strerror}. "
+                "Remove this file if no other process is at work in the folder."
+            ) from None
         finally:
             for folder in made:
                 with contextlib.suppress(OSError):  # something is in it
                     folder.rmdir()
 
     def is_held(self) -> bool:
-        """Tell whether another process is at work in the folder."""
+        """Tell whether another process is at work in the folder; nothing is written for it."""
         if not self._lock_file.exists():
             return False
         try:
-            with self.held():
-                return False
-        except InputError:
+            filelock.FileLock(self._lock_file).acquire(timeout=0).lock.release()
+        except filelock.Timeout:
             return True
+        except OSError:  # it is another user's, or the disk knows no locks
+            return False
+        return False
 
     def _refuse_other(self, config: Config) -> None:
         if not self.config_file.exists():

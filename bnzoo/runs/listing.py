@@ -27,14 +27,15 @@ def list_folders(root: str | Path) -> list[dict[str, Any]]:
         since 1970). Of a folder that cannot be read: `folder` and `problem`.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is none.
     """
-    if not Path(root).is_dir():
-        raise InputError(
-            f"{root}: expected a folder with runs, studies or sweeps, found no such folder. "
-            "Name one, or start with `bnzoo train quickstart`."
-        )
     found = [_describe(path) for path in _outermost(Path(root))]
+    if not found:
+        what = "none in it" if Path(root).is_dir() else "no such folder"
+        raise InputError(
+            f"{root}: expected a folder with runs, studies or sweeps, found {what}. "
+            "Name another, or start with `bnzoo train quickstart`."
+        )
     return sorted(found, key=lambda one: -one["modified"])
 
 
@@ -47,15 +48,18 @@ def _outermost(root: Path) -> Iterator[Path]:
 
 
 def _describe(path: Path) -> dict[str, Any]:
-    modified = max(entry.stat().st_mtime for entry in path.iterdir())
+    # Of the files that say how far it is: others come and go while it is running.
+    files = (path / name for name in ("config.yaml", "history.csv", "summary.json"))
+    modified = max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
     try:
         config = Folder(path).config()
         folder = KINDS[Folder(path).found_kind()](path)
         status = folder.status() or ("running" if folder.is_held() else "unfinished")
         metric, value = _best(folder, status)
-    except (InputError, KeyError, TypeError) as error:
+        runs = [path] if folder.kind == "run" else (path / "runs").glob("*/seed-*")
+        ended = sum(RunFolder(run).has_ended() for run in runs)
+    except (InputError, OSError, KeyError, TypeError, ValueError) as error:
         return {"folder": str(path), "problem": str(error).splitlines()[0], "modified": modified}
-    runs = [folder] if folder.kind == "run" else map(RunFolder, (path / "runs").glob("*/seed-*"))
     return {
         "folder": str(path),
         "kind": folder.kind,
@@ -63,7 +67,7 @@ def _describe(path: Path) -> dict[str, Any]:
         "data": config.data.name,
         "model": config.model.name,
         "placement": config.model.placement if folder.kind == "run" else None,
-        "runs": sum(run.has_ended() for run in runs),
+        "runs": ended,
         "metric": metric,
         "value": value,
         "modified": modified,

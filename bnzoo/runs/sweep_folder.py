@@ -105,8 +105,8 @@ class SweepFolder(FolderOfRuns):
         return [
             f"{part}.{key}: {before[part].get(key)} there, {now.get(key)} here"
             for part, now in origin.items()
-            for key in {**before[part], **now}
-            if before[part].get(key) != now.get(key)
+            for key in before[part]  # an older version may have written fewer
+            if before[part][key] != now.get(key)
         ]
 
     def _origin(self) -> Origin:

@@ -111,6 +111,12 @@ def check_target(path: Path, version: int | None) -> None:
             f"{path / str(version)}: version {version} exists already, and servers may hold it. "
             "Choose another version, or leave it out for the next free one."
         )
+    if RunFolder(path).config_file.is_file():
+        raise InputError(
+            f"{path}: expected the folder of an exported model, or a new one, got that of a "
+            f"{RunFolder(path).found_kind()}. Choose another, for example "
+            f"--out served/{path.resolve().name}."
+        )
     make_writable_folder(path)
 
 

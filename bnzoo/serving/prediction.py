@@ -11,7 +11,7 @@ from bnzoo.config import Config
 from bnzoo.config.problems import check
 from bnzoo.errors import InputError
 from bnzoo.serving.image_bytes import INPUT_NAME
-from bnzoo.serving.layout import GRAPH_FILE, exported_versions, find_export
+from bnzoo.serving.layout import exported_models, find_export
 from bnzoo.serving.saved_model import (
     SERVE_BYTES,
     SERVING_DEFAULT,
@@ -21,8 +21,8 @@ from bnzoo.serving.saved_model import (
 
 
 def is_export(path: Path) -> bool:
-    """Tell whether a folder is an exported model or one of its versions."""
-    return (path / GRAPH_FILE).is_file() or bool(exported_versions(path))
+    """Tell whether a folder holds exported models, or is one or a version of one."""
+    return bool(exported_models(path))
 
 
 def open_export(export: Path) -> tuple[Callable, Config, dict[str, Any]]:

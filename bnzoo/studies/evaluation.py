@@ -24,6 +24,11 @@ def evaluate_run(path: str | Path, data_name: str | None = None) -> Evaluation:
     Raises:
         InputError: as `load_model` and `evaluate`.
     """
+    if not Path(path).is_dir():
+        raise InputError(
+            f"{path}: expected the folder of a run, study or sweep, or an export, got "
+            f"{'a file' if Path(path).exists() else 'no such folder'}. Check the path."
+        )
     run = RunFolder(usable_run(path))
     model = load_model(run.path, compile=False)
     metadata = run.summary()["data"]
@@ -55,13 +60,17 @@ def evaluate(
         InputError: the data cannot be loaded, or has other shapes or classes than the model's.
     """
     settings, class_names = config.data.model_dump(), metadata["class_names"]
+    scale = None
     if data_name:
         settings["name"] = data_name
         if not data_name.startswith("npz:"):  # images of any size, brought to that of training
             size, channels = (metadata["preprocessing"][key] for key in ("image_size", "channels"))
             settings["image_size"] = size
             settings["color_mode"] = {1: "grayscale", 3: "rgb"}.get(channels, "auto")
-    batches, found = data.load_test(**settings, seed=config.seed)
+    else:  # as training took them, whatever a later version would choose
+        scale = metadata["preprocessing"]["scale"]
+    batches, source_of_data = data.load_test(**settings, seed=config.seed, scale=scale)
+    found = source_of_data.class_names
     shape = tuple(batches.element_spec[0].shape[1:])
     if shape != tuple(metadata["input_shape"]):
         raise InputError(
@@ -77,8 +86,13 @@ def evaluate(
     index = np.array([class_names.index(one) for one in found])
     labeled = ((inputs, index[labels]) for inputs, labels in batches.as_numpy_iterator())
     answers = collect_answers(logits_of, labeled)
-    told = f"{settings['name']}, test"
-    return answers, evaluation_record(answers, class_names, source=source, data=told)
+    about = {
+        "source": source,
+        "data": f"{settings['name']}, test",
+        "skipped": len(source_of_data.skipped),
+        "reading": source_of_data.reading,
+    }
+    return answers, evaluation_record(answers, class_names, **about)
 
 
 def _few(names: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from bnzoo.studies.statistics import (
     study_verdict,
     variant_verdict,
 )
+from bnzoo.training.moving_statistics import unsettled_note
 
 DESCRIBED = ("test_accuracy", "test_loss", "first_epoch_loss", "seconds_per_epoch")
 
@@ -38,6 +39,7 @@ def summarize(
     }
     for variant, entry in variants.items():
         entry["verdict"] = variant_verdict(variant, entry, variants[BASELINE])
+    note = moving_statistics_note(summaries)
     return {
         "kind": "study",
         "status": status,
@@ -50,8 +52,20 @@ def summarize(
         "config": config.model_dump(mode="json"),
         **origin(summaries),
         "variants": variants,
-        "verdict": study_verdict(variants, status),
+        "note": note,
+        "verdict": "\n".join(filter(None, (study_verdict(variants, status), note))),
     }
+
+
+def moving_statistics_note(summaries: list[dict[str, Any]]) -> str:
+    """Say of several runs that moving statistics have not settled; empty where they have.
+
+    Args:
+        summaries: of the runs that have ended.
+    """
+    found = [one["moving_statistics"] for one in summaries if one.get("moving_statistics")]
+    worst = max(found, key=lambda one: one["initial_share"], default=None)
+    return unsettled_note(**worst) if worst else ""
 
 
 class _Run(NamedTuple):

@@ -18,7 +18,7 @@ if ON_JAX:
     import jax
 
 
-SETTLED = 0.01
+SETTLED = 0.05
 """Moving statistics have settled when no more than this share of their initial values is left."""
 
 

@@ -9,7 +9,7 @@ from bnzoo.config.tune import PLACEMENT, RATE
 from bnzoo.reporting import formatting
 from bnzoo.runs import SweepFolder
 from bnzoo.studies.statistics import describe, paired_difference, sentence
-from bnzoo.studies.summary import origin, protocol
+from bnzoo.studies.summary import moving_statistics_note, origin, protocol
 from bnzoo.tuning.importance import key_importance
 from bnzoo.tuning.trials import Trial, read_trials, run_score, trial_score
 from bnzoo.tuning.verdict import best_words, sweep_verdict
@@ -63,6 +63,7 @@ def summarize(
         ],
         "best": {**ranked[0], "words": best_words(ranked[0], objective)} if ranked else None,
         "chosen_by": _chosen_by(config, seeds),
+        "note": moving_statistics_note(summaries),
         "importance": key_importance(trials, tune.objective.direction),
     }
     return {**summary, "verdict": sweep_verdict(summary)}
@@ -124,12 +125,15 @@ def _run_entry(folder: SweepFolder, config: Config, trial: Trial, seed: int) -> 
 def _placement(trials: list[Entry], config: Config) -> Entry:
     completed = [trial for trial in trials if trial["status"] == "completed"]
     ranked = _ranked(completed, config)
+    tried = _rates(trial for trial in trials if trial["status"] in ("completed", "diverged"))
+    stable = _largest_stable_rate(trials, config)
     return {
         "trials": len(trials),
         "diverged": sum(trial["status"] == "diverged" for trial in trials),
         "best": _best_entry(ranked[0], config) if ranked else None,
-        "rates_tried": len(_rates(t for t in trials if t["status"] in ("completed", "diverged"))),
-        "largest_stable_rate": _largest_stable_rate(trials, config),
+        "rates_tried": len(tried),
+        "largest_stable_rate": stable,
+        "next_rate_tried": min((rate for rate in tried if rate > (stable or 0)), default=None),
     }
 
 

@@ -22,7 +22,7 @@ from bnzoo.tuning.search import connected, search, serve
 from bnzoo.tuning.trials import Trial, run_score, trial_score
 from bnzoo.tuning.workers import CONNECTED, Role, WorkerPool
 
-DATA_KEYS = ("name", "examples", "skipped", "fingerprint", "input_shape")
+DATA_KEYS = ("name", "examples", "skipped", "fingerprint", "input_shape", "preprocessing")
 HELD_SECONDS = 0.5  # between looks at a run that another process is at work on
 
 
@@ -191,7 +191,9 @@ class TrialRunner:
     def _score(self, trial: Trial, seed: int) -> float | None:
         config = trial_config(self._config, trial.values, seed, trial.epochs)
         run = self._folder.run(trial.folder, seed)
-        while run.is_held():  # by a worker whose chief was started again meanwhile
+        while (
+            not run.has_ended() and run.is_held()
+        ):  # by a worker whose chief was started again meanwhile
             time.sleep(HELD_SECONDS)
         if run.config_file.exists():
             run.resume(config)

@@ -21,7 +21,7 @@ def sweep_verdict(summary: Summary) -> str:
     if not summary["best"]:
         texts = [_without_best(summary)]
     else:
-        texts = [f"Best is {summary['best']['words']}."]
+        texts = [f"Best is {summary['best']['words']}.", *filter(None, [summary["note"]])]
         if summary["importance"]:
             texts.append(summary["importance"]["text"])
         texts += [*_differences(summary), *_stable(summary)]

@@ -40,8 +40,8 @@ def run_server(
     """
     if importlib.util.find_spec("mlserver") is None:
         raise InputError(
-            "a server needs MLServer, which is not installed. On Python 3.11 or 3.12: "
-            "pip install 'bnzoo[serve]'. There is no release of it for Python 3.13."
+            "a server needs MLServer, which is not installed. In the checkout, with Python 3.11 "
+            "or 3.12: pip install '.[serve]'. It has no release for later ones."
         )
     check_ports(host, ports)
     from mlserver.utils import install_uvloop_event_loop
