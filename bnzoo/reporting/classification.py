@@ -261,8 +261,8 @@ def draw_gallery(mistakes: Sequence[Mistake], names: Sequence[str]) -> Figure:
         low, high = min(0.0, one.example.min()), max(1.0, one.example.max())
         axes.imshow(((one.example - low) / (high - low)).squeeze(), **look)
         axes.set_title(
-            f"{shortened(names[one.answer], 16)} {100 * one.probability:.0f} %\n"
-            f"is {shortened(names[one.label], 16)}",
+            f"answer: {shortened(names[one.answer], 12)}, {100 * one.probability:.0f} %\n"
+            f"true: {shortened(names[one.label], 16)}",
             size=7,
             weight="normal",
             color=INK,

@@ -81,7 +81,7 @@ def evaluate(
     if unknown:
         raise InputError(
             f"{settings['name']}: expected classes that the model was trained on "
-            f"({_few(class_names)}), got {_few(unknown)} too. Rename or leave out their examples."
+            f"({_few(class_names)}), got others: {_few(unknown)}. Rename them or leave them out."
         )
     index = np.array([class_names.index(one) for one in found])
     labeled = ((inputs, index[labels]) for inputs, labels in batches.as_numpy_iterator())
