@@ -1,4 +1,8 @@
-"""Encoded images as requests: decoded, resized and scaled inside the graph, as in training."""
+"""Encoded images as requests: decoded, resized and scaled inside the graph, as in training.
+
+Here each image of a request is bounded and decoded; `resize` and `scale` are those of training, in
+`bnzoo/data/preprocessing.py`.
+"""
 
 import tensorflow as tf
 

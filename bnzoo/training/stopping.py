@@ -59,6 +59,8 @@ def _score(row: Row, metric: str) -> float:
 class DivergenceStop(keras.callbacks.Callback):
     """Stop at the first loss that shows divergence, and remember where (`TerminateOnNaN` forgets).
 
+    That the last step ruined the weights shows only in the test loss: `fit.py` looks at that one.
+
     Args:
         steps_per_epoch: batches in one epoch.
         folder: the run folder, where a resumed run finds the loss of the first batch.
