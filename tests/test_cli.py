@@ -203,7 +203,7 @@ BAD_INPUTS = {
     ),
     "missing file": lambda at: (
         ["--set", f"data.name=npz:{at / 'none.npz'}"],
-        f"{at / 'none.npz'} cannot be read ([Errno 2] No such file or directory",
+        f"{at / 'none.npz'}: expected an npz file, found no such file. Check the path.",
     ),
     "empty folder": lambda at: (
         ["--set", f"data.name=folder:{image_folder(at, {})}"],
