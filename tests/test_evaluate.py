@@ -169,6 +169,9 @@ def test_own_data_may_have_fewer_classes_but_no_others(trained, call, tmp_path):
     assert (code, printed) == (2, "")
     assert "expected classes that the model was trained on (0, 1, 2" in errors
     assert "got others: cat" in errors
+    new = tmp_path / "new"
+    assert call("evaluate", trained / "run", "--data", data, "--out", new)[0] == 2
+    assert not new.exists()
 
     random = np.random.default_rng(0).random
     arrays = {"x_train": random((40, 7)), "x_test": random((40, 7))}

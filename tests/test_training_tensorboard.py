@@ -30,7 +30,7 @@ def events(folder):
     return EventAccumulator(str(folder), size_guidance={"histograms": 0}).Reload()
 
 
-def session(folder):
+def told_by(folder):
     """The hyperparameters that a run's event file tells, by name."""
     content = events(folder).summary_metadata["_hparams_/session_start_info"].plugin_data.content
     found = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
@@ -43,7 +43,7 @@ def session(folder):
 
 def test_a_run_tells_its_config_as_hyperparameters(tmp_path):
     train(with_train(), tmp_path)
-    found = session(RunFolder(tmp_path).tensorboard)
+    found = told_by(RunFolder(tmp_path).tensorboard)
     assert found["data.batch_size"] == 256
     assert found["model.placement"] == "before"
     assert found["train.optimizer.learning_rate"] == pytest.approx(0.001)
@@ -131,6 +131,6 @@ def test_a_study_and_a_sweep_name_what_they_vary(tmp_path):
     assert not [key for key in keys if not key.startswith(("seed", "train.optimizer."))]
     assert columns(tmp_path / "sweep" / "tensorboard") == ({"seed", "model.placement"}, metrics)
     run = StudyFolder(tmp_path / "study").run("baseline", 0)
-    assert keys <= set(session(run.tensorboard))
+    assert keys <= set(told_by(run.tensorboard))
     for group, tag in metrics:
         assert tag in events(run.tensorboard / group).Tags()["tensors"]

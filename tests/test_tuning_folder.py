@@ -98,6 +98,20 @@ def test_other_data_is_refused_with_the_difference_named(begun, resume, monkeypa
         open_again(begun, resume=resume)
 
 
+def test_a_sweep_of_an_older_version_with_another_scale_is_refused(begun):
+    """Its origin does not tell the scale, its runs do: or unlike runs would be ranked together."""
+    origin = json.loads(begun.origin_file.read_text())
+    scaled = origin["data"].pop("preprocessing")
+    write_atomically(begun.origin_file, json.dumps(origin))
+    run = begun.run("anything", 0)
+    run.path.mkdir(parents=True)
+    write_atomically(run.data_file, json.dumps({"preprocessing": scaled}))
+    begun.check_shared(make_config(), sweep_module.origin_of(make_config()))
+    write_atomically(run.data_file, json.dumps({"preprocessing": scaled | {"scale": 1.0}}))
+    with pytest.raises(InputError, match=r"data\.preprocessing: .*'scale': 1\.0"):
+        begun.check_shared(make_config(), sweep_module.origin_of(make_config()))
+
+
 @pytest.mark.parametrize("resume", [False, True])
 def test_another_version_is_refused_with_the_difference_named(begun, resume):
     origin = json.loads(begun.origin_file.read_text())

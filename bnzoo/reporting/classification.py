@@ -151,8 +151,11 @@ def check_folder(folder: Path) -> None:
     Raises:
         InputError: it is or lies in a file, cannot be written, or holds something else.
     """
+    is_new = not folder.exists()
     make_writable_folder(folder)
-    if any(folder.iterdir()) and not (folder / "evaluation.json").exists():
+    if is_new:
+        folder.rmdir()  # what fails from here on leaves no empty folder
+    elif any(folder.iterdir()) and not (folder / "evaluation.json").exists():
         raise InputError(
             f"{folder}: expected a new folder or one of an evaluation, found other files in it. "
             "Choose another folder with --out."

@@ -111,7 +111,12 @@ class SweepFolder(FolderOfRuns):
 
     def _origin(self) -> Origin:
         try:
-            return json.loads(self.origin_file.read_text())
+            found = json.loads(self.origin_file.read_text())
+            # Sweeps of older versions say it in their runs only.
+            for file in self.runs.glob("*/seed-*/data.json"):
+                if known := json.loads(file.read_text()).get("preprocessing"):
+                    found["data"].setdefault("preprocessing", known)
+            return found
         except ValueError as error:
             raise InputError(
                 f"{self.origin_file}: expected the data and versions of the sweep, got a corrupt "
