@@ -1,6 +1,7 @@
 """The one exception for what a person typed wrong, and words for messages."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -31,6 +32,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     close = close_words(name, known)
     return f"Did you mean {' or '.join(repr(word) for word in close)}?" if close else ""
+
+
+def first_sentence(error: BaseException) -> str:
+    """Return the first sentence of what another library's error says, on one line, no full stop."""
+    words = " ".join(re.sub(r"\x1b\[\d+m", "", str(error)).split())
+    words = re.sub(r"^Exception encountered when calling \S+ ", "", words)  # as Keras begins
+    return re.split(r"\.(?: |$)", words)[0] or type(error).__name__
 
 
 def plural(count: int, noun: str) -> str:

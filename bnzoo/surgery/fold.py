@@ -4,10 +4,11 @@ from pathlib import Path
 
 import keras
 
-from bnzoo.errors import InputError
+from bnzoo.errors import InputError, first_sentence
 from bnzoo.layers import MultiplyAdd
 from bnzoo.surgery.affine import Affine, is_batch_norm
 from bnzoo.surgery.commuting import does_nothing, move_across
+from bnzoo.surgery.copying import copy_state, new_layer
 from bnzoo.surgery.graph import Graph
 from bnzoo.surgery.linear import LINEAR_LAYERS, LinearWeights, channel_axis, is_linear
 
@@ -53,13 +54,13 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         )
     except InputError:
         raise
-    except (NotImplementedError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever a user's layer raises
         raise InputError(
-            f"model {model.name!r}: a layer cannot be copied from its configuration; Keras says: "
-            f"{str(error).strip().splitlines()[0]} Give its class a get_config, or export with "
-            "fold=False."
+            f"model {model.name!r}: a copy of its layers could not be called as they were: "
+            f"{first_sentence(error)}. Look at the get_config of its own layers, or export with "
+            "fold=False (--no-fold)."
         ) from error
-    plan.assign_weights()
+    plan.fill()
     return folded
 
 
@@ -104,7 +105,8 @@ class _Plan:
         self._weights: dict[int, LinearWeights] = {}  # by id of the original layer
         self._left: dict[int, Affine] = {}
         self._dropped: set[int] = set()
-        self._copies: list[tuple[keras.layers.Layer, list]] = []  # with the values of its weights
+        self._made: list[tuple[keras.layers.Layer, list]] = []  # with the values of its weights
+        self._copies: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []  # of original, copy
         layers = self._graph.layers()
         normalizations = [layer for layer in layers if is_batch_norm(layer)]
         for layer in layers:
@@ -198,14 +200,13 @@ class _Plan:
             parts = self._left[id(layer)].parts()
             uses = {name: part is not None for name, part in parts.items()}
             new = MultiplyAdd(axis=layer.axis, name=layer.name, dtype=layer.dtype_policy, **uses)
-            values = [part for part in parts.values() if part is not None]
+            self._made.append((new, [part for part in parts.values() if part is not None]))
         elif id(layer) in self._weights:
             new = type(layer).from_config(self._weights[id(layer)].config())
-            values = self._weights[id(layer)].values()
+            self._made.append((new, self._weights[id(layer)].values()))
         else:
-            new = type(layer).from_config(layer.get_config())
-            values = layer.get_weights()
-        self._copies.append((new, values))
+            new = new_layer(layer)
+            self._copies.append((layer, new))
         return new
 
     def call(self, layer: keras.layers.Layer, *args, **kwargs):
@@ -215,7 +216,9 @@ class _Plan:
         inputs = args[0] if args else kwargs["inputs"]
         return inputs if isinstance(layer, _Skipped) else layer(inputs)
 
-    def assign_weights(self) -> None:
-        """Fill the layers of the new model."""
-        for new, values in self._copies:
+    def fill(self) -> None:
+        """Fill the layers of the new model, which have their variables once they were called."""
+        for new, values in self._made:
             new.set_weights(values)
+        for layer, new in self._copies:
+            copy_state(layer, new)
