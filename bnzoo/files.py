@@ -35,6 +35,19 @@ def make_writable_folder(path: Path) -> None:
         ) from None
 
 
+@contextlib.contextmanager
+def no_empty_folder(path: Path) -> Iterator[None]:
+    """If the block fails, remove the folders, up to `path`, that it made and left empty."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        for folder in made:
+            with contextlib.suppress(OSError):  # it is not empty, or was never made
+                folder.rmdir()
+        raise
+
+
 class RowFile:
     """A CSV file that grows by a row per epoch and survives being cut off in the middle.
 

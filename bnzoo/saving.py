@@ -1,16 +1,22 @@
 """Save models so that a crash leaves them whole, and load what was saved."""
 
+import importlib.util
+import re
+import sys
+import traceback
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import keras
 
 # Keras finds the classes of other packages in a `.keras` file only once they have been imported.
 import bnzoo.layers
 import bnzoo.models  # noqa: F401
-from bnzoo.errors import InputError
+from bnzoo.errors import InputError, first_sentence
 from bnzoo.files import replaced
 from bnzoo.runs import RunFolder, usable_run
 
@@ -70,21 +76,100 @@ def load_keras_file(path: Path, compile: bool = True) -> keras.Model:
         raise InputError(
             f"{path}: no such file or folder; expected a saved .keras file or a run folder."
         )
-    is_keras = path.suffix == ".keras" and zipfile.is_zipfile(path)
-    if not is_keras and path.suffix not in (".h5", ".hdf5"):
+    damage = None if path.suffix in (".h5", ".hdf5") else _damage(path)
+    if damage:
         raise InputError(
-            f"{path}: expected a whole model saved by Keras as .keras, got a file that is none. "
+            f"{path}: expected a whole model saved by Keras as .keras, got {damage}. "
             "Save it again with model.save('name.keras'), or name a run folder."
         )
     try:
         return keras.saving.load_model(path, compile=compile, safe_mode=True)
-    except (ValueError, TypeError, OSError, KeyError) as error:
+    except Exception as error:  # whatever a user's layer raises
+        raise InputError(f"{path}: {_why(error)}") from error
+
+
+@contextmanager
+def custom_objects_of(file: Path | None) -> Iterator[None]:
+    """Let Keras know the classes and functions that a Python file defines, within a block.
+
+    Args:
+        file: is run, as if it were imported; None for none.
+
+    Raises:
+        InputError: there is no such file, or an error was raised in it, by importing it or, as the
+            cause of an `InputError`, in the block: the line is named.
+    """
+    objects = {} if file is None else _defined_in(file)
+    try:
+        with keras.saving.custom_object_scope(objects):
+            yield
+    except InputError as error:
+        line = file and _line_in(file, error)
+        if not line:
+            raise
+        raise InputError(f"{file}, line {line}: an error in {error}") from error
+
+
+def _defined_in(file: Path) -> dict[str, Any]:
+    if file.suffix != ".py" or not file.is_file():
         raise InputError(
-            f"{path}: expected a whole model saved by Keras as .keras; Keras says: "
-            f"{_first_line(error)}. "
-            "Save it again with model.save('name.keras')."
+            f"{file}: expected a Python file that defines the layers of the model, found "
+            f"{'another kind of file' if file.exists() else 'no such file'}. Check the path."
+        )
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(file.parent))  # it may import its neighbors, as when it is run
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(
+            f"{file}, line {_line_in(file, error)}: {type(error).__name__}: "
+            f"{first_sentence(error)}. Importing this file must work."
         ) from error
+    finally:
+        sys.path.remove(str(file.parent))
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", None) == module.__name__ and callable(value)
+    }
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+def _line_in(file: Path, error: BaseException | None) -> int | None:
+    """Return the line of a file in which an error, or what caused it, was raised."""
+    if error is None:
+        return None
+    if isinstance(error, SyntaxError) and error.filename == str(file):
+        return error.lineno
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(file)]
+    return lines[-1] if lines else _line_in(file, error.__cause__ or error.__context__)
+
+
+def _damage(path: Path) -> str | None:
+    """Tell what is wrong with a file as the archive that a `.keras` file is."""
+    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            begins = file.read(4) == b"PK\3\4" and path.suffix == ".keras"
+        return "one that is cut short" if begins else "a file that is none"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            part = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError):
+        part = "an archive that cannot be read"
+    return f"a damaged one ({part})" if part else None
+
+
+def _why(error: Exception) -> str:
+    """Tell why Keras could not load a model, and what to do."""
+    missing = re.search(r"Could not locate (class|function) '([^']+)'", str(error))
+    if missing:
+        return (
+            f"expected a model of known classes, got one with the {missing[1]} {missing[2]!r}. "
+            "Name the file that defines it: --custom-objects my_layers.py; in Python, load it "
+            "within keras.saving.custom_object_scope."
+        )
+    return (
+        "expected a whole model saved by Keras as .keras; Keras says: "
+        f"{first_sentence(error)}. Save it again with model.save('name.keras')."
+    )

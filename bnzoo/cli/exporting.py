@@ -27,6 +27,22 @@ def export(
         bool,
         typer.Option("--no-fold", help="Keep batch normalization as layers of its own."),
     ] = False,
+    custom_objects: Annotated[
+        Path | None,
+        typer.Option(
+            "--custom-objects",
+            metavar="FILE.py",
+            help="Defines the model's own layers and functions. It is run.",
+        ),
+    ] = None,
+    examples: Annotated[
+        Path | None,
+        typer.Option(
+            "--examples",
+            metavar="FILE.npy",
+            help="Inputs to compare on. Default: the run's test data, or made up.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> dict[str, Any]:
     """Write a SavedModel, load it in a new process and compare it with the model.
@@ -47,7 +63,9 @@ def export(
     from bnzoo.serving.saved_model import read_metadata
 
     try:
-        folder = export_source(source, out, version, fold=not no_fold)
+        folder = export_source(
+            source, out, version, not no_fold, examples=examples, custom_objects=custom_objects
+        )
     except ParityError as error:
         print(f"bnzoo export: {error}", file=sys.stderr)
         raise typer.Exit(FAILED) from None
@@ -63,6 +81,10 @@ def export(
         f"{difference:.1e} of the largest (allowed {allowed:g})"
     )
     print(f"  compared on {parity['inputs']}; signatures: {', '.join(metadata['signatures'])}")
+    if metadata["unfolded_because"]:
+        print(f"  batch normalization is kept: {metadata['unfolded_because']}")
+    if parity["same_answer_to_all"]:
+        print("  all of these have the same answer, which compares little: try --examples")
     return {"folder": str(folder), **metadata}
 
 

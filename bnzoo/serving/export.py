@@ -1,5 +1,6 @@
 """From a Keras model to a SavedModel that a server can hold."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from bnzoo import data, environment
 from bnzoo.config import Config
 from bnzoo.data.preprocessing import Preprocessing, to_model_inputs
 from bnzoo.errors import InputError
+from bnzoo.files import no_empty_folder
 from bnzoo.runs import RunFolder, usable_run
-from bnzoo.saving import load_model
+from bnzoo.saving import custom_objects_of, load_model
 from bnzoo.serving import parity
 from bnzoo.serving.layout import check_target, exported_models, publish
+from bnzoo.serving.made_up import made_up_inputs
+from bnzoo.serving.parity import read_examples
 from bnzoo.serving.saved_model import write_metadata, write_saved_model, write_warmup_requests
 from bnzoo.serving.signature import input_spec, output_kind
 from bnzoo.surgery import fold_batch_norm, has_batch_norm
@@ -48,22 +52,25 @@ def export_saved_model(
         model: a built Keras model with one input and one output; TensorFlow backend.
         path: the model's folder; versions lie in it as `1/`, `2/`, ...
         version: version number of at least 1; None takes the next free one.
-        fold: merge batch normalization into its neighbors (`bnzoo.fold_batch_norm`).
+        fold: merge batch normalization into its neighbors (`bnzoo.fold_batch_norm`). It is kept as
+            it was where the model computes in float16 or bfloat16 and merging rounds otherwise by
+            more than is allowed.
         output: what the model's output is: `"logits"`, `"probabilities"`, `"outputs"`, or
             `"auto"` to find out (a softmax at the end; a last layer named `logits`; a loss
             `from_logits`).
         class_names: one for each class, in the order of the labels; `serve_bytes` then answers
             `class_name` too. `splits.class_names` has them.
         preprocessing: how the model's inputs were made of images: `splits.preprocessing`.
-        examples: inputs of shape (n, *input_shape) to compare on; None takes random numbers.
+        examples: inputs of shape (n, *input_shape) to compare on; None makes some up:
+            random numbers, or what the layer that reads the inputs knows.
         metadata: JSON-able, kept in the export's `bnzoo.json` too.
 
     Returns:
         The new folder, `path/version`.
 
     Raises:
-        InputError: the model has several inputs or outputs, the target cannot be used, or
-            another argument does not fit.
+        InputError: the model has several inputs or outputs, the target cannot be used, the model
+            cannot be folded or cannot answer the examples, or another argument does not fit.
         ParityError: the export answers otherwise than the model; nothing is left behind.
     """
     path = Path(path)
@@ -75,45 +82,75 @@ def export_saved_model(
     spec, kind = input_spec(model), output_kind(model, output)
     _check_class_names(model, class_names)
     _check_preprocessing(spec, preprocessing)
-    fold = fold and has_batch_norm(model)
-    check_target(path, version)
-    served = fold_batch_norm(model) if fold else model
+    said = "real examples"
+    if examples is None:
+        examples, said = made_up_inputs(model, sum(parity.BATCH_SIZES))
     batches = parity.sample_inputs(model, examples)
 
-    def write(folder: Path) -> None:
+    def write(folder: Path, served: keras.Model, unfolded_because: str | None = None) -> None:
         signatures = write_saved_model(served, folder, kind, preprocessing, class_names)
         write_warmup_requests(folder, path.name, signatures, batches[0], preprocessing)
         found = {
             "model": model.name,
             "input_shape": list(spec.shape[1:]),
             "output": kind,
-            "folded": fold,
+            "folded": served is not model,
+            "unfolded_because": unfolded_because,
             "signatures": signatures,
             "class_names": list(class_names) if class_names else None,
             "preprocessing": preprocessing.to_dict() if preprocessing else None,
             **(metadata or {}),
             "parity": {
                 **parity.check_parity(model, kind, folder, batches),
-                "inputs": "random numbers" if examples is None else "real examples",
+                "inputs": said,
                 "batch_sizes": list(parity.BATCH_SIZES),
             },
             "versions": environment.versions(),
         }
         write_metadata(folder, path.name, found)
 
-    return publish(path, version, write)
+    with no_empty_folder(path):
+        check_target(path, version)
+        if fold and has_batch_norm(model):
+            folded = fold_batch_norm(model)
+            try:
+                return publish(path, version, lambda folder: write(folder, folded))
+            except parity.ParityError:
+                if parity.computes_in_float32(model):
+                    raise
+                why = "merged, it rounds otherwise in 16 bits by more than is allowed"
+                return publish(path, version, lambda folder: write(folder, model, why))
+        return publish(path, version, lambda folder: write(folder, model))
 
 
 def export_source(
-    source: str | Path, path: str | Path, version: int | None = None, fold: bool = True
+    source: str | Path,
+    path: str | Path,
+    version: int | None = None,
+    fold: bool = True,
+    *,
+    examples: Path | None = None,
+    custom_objects: Path | None = None,
 ) -> Path:
     """Export a run folder, the best run of a study or a sweep, or a `.keras` file.
 
     What a run knows of its data goes along, and the export is compared on its test data, if that
     is still there without a download.
 
+    Args:
+        source: what to export.
+        path: as `export_saved_model`, and so are `version` and `fold`.
+        version: see there.
+        fold: see there.
+        examples: `.npy` file of inputs to compare on instead.
+        custom_objects: Python file that defines the model's own layers and functions. It is run.
+
+    Returns:
+        The new folder, `path/version`.
+
     Raises:
-        InputError: as `load_model` and `export_saved_model`, or the source is an export already.
+        InputError: as `load_model` and `export_saved_model`, the source is an export already, or
+            `examples` or `custom_objects` cannot be read.
     """
     source = Path(source)
     if exported_models(source) and not RunFolder(source).config_file.exists():
@@ -122,26 +159,31 @@ def export_source(
             f"exported already. Serve it with `bnzoo serve {source}`, or name the run it came from."
         )
     run = usable_run(source)
-    # A run's output is known to be logits; elsewhere the loss may tell.
-    model = load_model(run, compile=not run.is_dir())
-    if not run.is_dir():
-        return export_saved_model(model, path, version, fold)
-    folder = RunFolder(run)
+    known = _known_to_run(RunFolder(run), source) if run.is_dir() else {}
+    if examples:
+        known["examples"] = read_examples(examples)
+    with custom_objects_of(custom_objects):
+        with warnings.catch_warnings():
+            # A model of mixed precision loaded under another policy; an export has no optimizer.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+            # A run's output is known to be logits; elsewhere the loss may tell.
+            model = load_model(run, compile=not run.is_dir())
+        return export_saved_model(model, path, version, fold, **known)
+
+
+def _known_to_run(folder: RunFolder, source: Path) -> dict[str, Any]:
+    """Return what a run knows of its data, as arguments of `export_saved_model`."""
     summary, config = folder.summary(), folder.config()
     facts = summary["data"]
     metadata = {"config": config.model_dump(mode="json"), "data": facts, "test": summary["test"]}
-    if run != source:
-        metadata["run"] = run.relative_to(source).as_posix()
-    return export_saved_model(
-        model,
-        path,
-        version,
-        fold,
-        class_names=facts["class_names"],
-        preprocessing=Preprocessing.from_dict(facts["preprocessing"]),
-        examples=run_examples(config),
-        metadata=metadata,
-    )
+    if folder.path != source:
+        metadata["run"] = folder.path.relative_to(source).as_posix()
+    return {
+        "class_names": facts["class_names"],
+        "preprocessing": Preprocessing.from_dict(facts["preprocessing"]),
+        "examples": run_examples(config),
+        "metadata": metadata,
+    }
 
 
 def run_examples(config: Config) -> np.ndarray | None:

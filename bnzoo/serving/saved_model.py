@@ -11,10 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from bnzoo.data.preprocessing import Preprocessing
-from bnzoo.errors import InputError
+from bnzoo.errors import InputError, first_sentence
 from bnzoo.serving import image_bytes
 from bnzoo.serving.layout import METADATA_FILE, MODEL_CARD_FILE, WARMUP_FILE
 from bnzoo.serving.signature import input_spec, serving_function
+from bnzoo.surgery.copying import with_sublayers
 
 SERVING_DEFAULT, SERVE_BYTES, DECODE_BYTES = "serving_default", "serve_bytes", "decode_bytes"
 
@@ -60,10 +61,12 @@ def write_saved_model(
 
         functions[SERVE_BYTES] = serve_bytes, image_bytes.INPUT_SPEC
         functions[DECODE_BYTES] = decode_bytes, image_bytes.INPUT_SPEC
-    return _save(functions, folder)
+    return _save(model, functions, folder)
 
 
-def _save(functions: dict[str, tuple[Callable, tf.TensorSpec]], folder: Path) -> dict[str, Any]:
+def _save(
+    model: keras.Model, functions: dict[str, tuple[Callable, tf.TensorSpec]], folder: Path
+) -> dict[str, Any]:
     signatures = {
         name: tf.function(function, autograph=False).get_concrete_function(spec)
         for name, (function, spec) in functions.items()
@@ -72,7 +75,15 @@ def _save(functions: dict[str, tuple[Callable, tf.TensorSpec]], folder: Path) ->
     # Only what a graph reads: the model itself would bring in whatever else its layers hold.
     used = {id(variable): variable for one in signatures.values() for variable in one.variables}
     module.model_variables = list(used.values())
-    tf.saved_model.save(module, str(folder), signatures=signatures)
+    module.model_tables = _tables(model, signatures)
+    try:
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+    except (AssertionError, NotImplementedError, TypeError, ValueError) as error:
+        raise InputError(
+            f"model {model.name!r}: expected one that a SavedModel can hold; TensorFlow says: "
+            f"{first_sentence(error)}. Keep what its layers use in variables, or in lookup tables "
+            "that are attributes of a layer."
+        ) from error
     return {
         name: {
             "inputs": _describe({spec.name: spec}),
@@ -80,6 +91,13 @@ def _save(functions: dict[str, tuple[Callable, tf.TensorSpec]], folder: Path) ->
         }
         for name, (_, spec) in functions.items()
     }
+
+
+def _tables(model: keras.Model, signatures: dict[str, Callable]) -> list[Any]:
+    """Return the lookup tables, attributes of layers, that the signatures read."""
+    read = {id(captured) for one in signatures.values() for captured in one.captured_inputs}
+    held = (value for layer in with_sublayers(model) for value in vars(layer).values())
+    return [value for value in held if id(getattr(value, "resource_handle", None)) in read]
 
 
 def _describe(tensors: dict[str, Any]) -> dict[str, Any]:

@@ -10,12 +10,25 @@ from bnzoo.errors import InputError, nearest
 INPUT_NAME = "inputs"
 OUTPUT_KINDS = ("logits", "probabilities", "outputs")
 
+DATATYPES = {
+    "bool": "BOOL",
+    **{f"uint{bits}": f"UINT{bits}" for bits in (8, 16, 32, 64)},
+    **{f"int{bits}": f"INT{bits}" for bits in (8, 16, 32, 64)},
+    "float16": "FP16",
+    "bfloat16": "BF16",
+    "float32": "FP32",
+    "float64": "FP64",
+    "string": "BYTES",
+}
+"""TensorFlow's name of each dtype that can be served, and the Open Inference Protocol's."""
+
 
 def input_spec(model: keras.Model) -> tf.TensorSpec:
     """Return the model's one input as a spec with unknown batch size.
 
     Raises:
-        InputError: the model is not built, or has several inputs or outputs.
+        InputError: the model is not built, has several inputs or outputs, or one that the Open
+            Inference Protocol cannot carry.
     """
     for name in ("inputs", "outputs"):
         found = getattr(model, name, None)
@@ -25,8 +38,23 @@ def input_spec(model: keras.Model) -> tf.TensorSpec:
                 f"got {len(found) if found else 'none'} of its {name}. "
                 "Call it once on data, or export its parts."
             )
+        _check_tensor(model, name.removesuffix("s"), found[0])
     tensor = model.inputs[0]
     return tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=INPUT_NAME)
+
+
+def _check_tensor(model: keras.Model, what: str, tensor: keras.KerasTensor) -> None:
+    for name in ("sparse", "ragged"):
+        if getattr(tensor, name, False):
+            raise InputError(
+                f"model {model.name!r}: expected a dense {what}, got a {name} one. "
+                "Make it dense inside the model."
+            )
+    if tensor.dtype not in DATATYPES:
+        raise InputError(
+            f"model {model.name!r}: expected an {what} of a dtype that can be served "
+            f"({', '.join(DATATYPES)}), got {tensor.dtype}. Cast it inside the model."
+        )
 
 
 def output_kind(model: keras.Model, wanted: str = "auto") -> str:

@@ -11,7 +11,7 @@ import keras
 from bnzoo.errors import InputError, first_sentence
 from bnzoo.versions import private
 
-NO_SUBLAYERS = "Of a layer inside another layer only the weights are copied."
+NO_SUBLAYERS = "Layers inside other layers are not looked at."
 
 
 def new_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -45,7 +45,7 @@ def copy_state(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
     try:
         for one, other in zip(source.variables, target.variables, strict=True):
             other.assign(one.value)
-        for one, other in zip(_with_sublayers(source), _with_sublayers(target), strict=True):
+        for one, other in zip(with_sublayers(source), with_sublayers(target), strict=True):
             _copy_own_state(one, other)
     except Exception as error:  # whatever a user's class raises
         methods = "save_own_variables, load_own_variables, save_assets and load_assets"
@@ -64,7 +64,8 @@ def _copy_own_state(source: keras.layers.Layer, target: keras.layers.Layer) -> N
             target.load_assets(folder)
 
 
-def _with_sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+def with_sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Return a layer and all that are inside it, at any depth."""
     flatten = private(layer, "_flatten_layers", NO_SUBLAYERS)
     return list(flatten()) if flatten else [layer]
 

@@ -49,6 +49,10 @@ class Graph:
         (node,) = self._calls[id(layer)]
         return node.arguments.args[0], node.outputs[0]
 
+    def users(self, tensor: keras.KerasTensor) -> list[tuple[keras.Operation, list]]:
+        """Return what a tensor is handed to, layers and operations, each with what it makes."""
+        return [(node.operation, node.outputs) for node in self._users.get(id(tensor), [])]
+
     def before(self, layer: keras.layers.Layer) -> keras.layers.Layer | None:
         """Return the layer that makes a layer's input, if nothing else uses what it makes.
 
