@@ -1,6 +1,8 @@
 """Encoded images as requests: the preprocessing of training, inside the graph."""
 
 import io
+import time
+import zlib
 
 import numpy as np
 import pytest
@@ -114,3 +116,73 @@ def test_decode_bytes_is_the_first_half(exported):
     image = pixels(8, 8)
     inputs = exports.signature(exported, "decode_bytes")(image_bytes=[encoded(image)])["inputs"]
     np.testing.assert_allclose(inputs[0, ..., 0], image / np.float32(255), rtol=1e-6)
+
+
+# --- images that announce more than they hold ----------------------------------------------------
+
+
+def solid(mode, kind, side=4096, **options):
+    file = io.BytesIO()
+    Image.new(mode, (side, side), 128 if mode == "L" else (130, 20, 90)).save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("JPEG", {"optimize": True}),
+        ("JPEG", {"optimize": True, "progressive": True}),
+        ("PNG", {"compress_level": 9}),
+    ],
+    ids=["baseline", "progressive", "PNG"],
+)
+def test_the_emptiest_real_images_are_decoded(mode, kind, options, exported):
+    """Solid color in as few bytes as an encoder makes of it."""
+    decode = exports.signature(exported, "decode_bytes")
+    image = solid(mode, kind, **options)
+    gray = 128 if mode == "L" else 0.299 * 130 + 0.587 * 20 + 0.114 * 90
+    inputs = decode(image_bytes=tf.constant([image]))["inputs"]
+    # JPEG rounds the three channels before and after.
+    np.testing.assert_allclose(inputs * 255, np.full(inputs.shape, gray), atol=2)
+
+
+def claiming(image, side, at):
+    """Change height and width, two bytes each, of a JPEG."""
+    return image[:at] + side.to_bytes(2) * 2 + image[at + 4 :]
+
+
+def test_a_small_jpeg_that_announces_a_large_one_is_refused_before_it_is_decoded(exported):
+    """780 bytes that claim 4096 x 4096 took 0.1 to 0.35 s, each."""
+    real = solid("RGB", "JPEG", side=16)
+    start = real.index(b"\xff\xc0") + 5
+    image = claiming(real, 4096, start)
+    assert len(image) < 800
+    decode = exports.signature(exported, "decode_bytes")
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"cut short.*bytes:\] \[32768\]"):
+        decode(image_bytes=tf.constant([image]))
+    seconds = []
+    for _ in range(20):
+        start = time.perf_counter()
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            decode(image_bytes=tf.constant([image]))
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.02
+
+
+def test_a_small_png_that_announces_a_large_one_is_refused_before_it_is_decoded(exported):
+    real = solid("RGB", "PNG", side=16)
+    image = real[:16] + (4096).to_bytes(4) * 2 + real[24:29]
+    image += zlib.crc32(image[12:]).to_bytes(4) + real[33:]
+    decode = exports.signature(exported, "decode_bytes")
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"cut short"):
+        decode(image_bytes=tf.constant([image]))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("kept", [0.3, 0.7, 0.98])
+def test_an_image_that_is_cut_short_is_refused(kind, kept, exported):
+    image = encoded(pixels(60, 60), kind)
+    decode = exports.signature(exported, "decode_bytes")
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode(image_bytes=tf.constant([image[: int(kept * len(image))]]))

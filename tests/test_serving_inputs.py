@@ -111,6 +111,28 @@ def test_a_model_that_answers_strings_is_compared(tmp_path, in_this_process):
     assert parity.largest_difference(model, "outputs", batches, wrong) == 1
 
 
+class Hidden(layers.Layer):
+    """Has its table where TensorFlow does not find it."""
+
+    def build(self, shape):
+        keys, values = tf.constant(["a", "b"]), tf.constant([1.0, 2.0])
+        initializer = tf.lookup.KeyValueTensorInitializer(keys, values)
+        self.table = (tf.lookup.StaticHashTable(initializer, 0.0),)
+
+    def call(self, inputs):
+        return self.table[0].lookup(inputs)
+
+
+def test_what_a_saved_model_cannot_hold_is_one_line(tmp_path):
+    model = model_of(Hidden(), shape=(2,), dtype="string")
+    with pytest.raises(
+        InputError, match="expected one that a SavedModel can hold; TensorFlow"
+    ) as e:
+        export_saved_model(model, tmp_path / "m")
+    assert len(str(e.value).splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- made up inputs ------------------------------------------------------------------------------
 
 

@@ -159,16 +159,15 @@ def export_source(
             f"exported already. Serve it with `bnzoo serve {source}`, or name the run it came from."
         )
     run = usable_run(source)
-    known = _known_to_run(RunFolder(run), source) if run.is_dir() else {}
-    if examples:
-        known["examples"] = read_examples(examples)
+    given = {"examples": read_examples(examples)} if examples else {}
     with custom_objects_of(custom_objects):
         with warnings.catch_warnings():
             # A model of mixed precision loaded under another policy; an export has no optimizer.
             warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
             # A run's output is known to be logits; elsewhere the loss may tell.
             model = load_model(run, compile=not run.is_dir())
-        return export_saved_model(model, path, version, fold, **known)
+        known = _known_to_run(RunFolder(run), source) if run.is_dir() else {}
+        return export_saved_model(model, path, version, fold, **{**known, **given})
 
 
 def _known_to_run(folder: RunFolder, source: Path) -> dict[str, Any]:

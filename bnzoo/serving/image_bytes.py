@@ -18,6 +18,12 @@ MAX_PIXELS = 2**24
 A few hundred bytes can announce 20,000 x 20,000 pixels, and a decoder believes them.
 """
 
+PIXELS_PER_BYTE = 512
+"""Of a JPEG, at most: a block of 8 x 8 pixels takes a Huffman code, so at least one bit."""
+
+INFLATED = 1032
+"""Bytes that deflate makes of one, at most: a PNG's pixels come from no fewer."""
+
 PARALLEL = 2
 """Images decoded at a time: one of the largest takes about 0.3 GB while it is converted."""
 
@@ -46,7 +52,8 @@ def to_model_inputs(contents: tf.Tensor, settings: Preprocessing) -> tf.Tensor:
 
     Raises:
         tf.errors.InvalidArgumentError: in the graph, when one of them is no such image, is cut
-            short or announces more than `MAX_PIXELS`.
+            short or announces more than `MAX_PIXELS`, or more than so few bytes can hold: that is
+            found before it is decoded.
     """
     shape = (*settings.image_size, settings.channels)
 
@@ -73,20 +80,33 @@ def _checked(contents: tf.Tensor) -> tf.Tensor:
         is_png | is_jpeg, ["an image could not be decoded: expected the bytes of a PNG or JPEG"]
     )
     with tf.control_dependencies([known]):
-        pixels = tf.cond(is_png, lambda: _png_pixels(padded), lambda: _jpeg_pixels(contents))
+        pixels, least = tf.cond(is_png, lambda: _png_size(padded), lambda: _jpeg_size(contents))
     fits = tf.debugging.Assert(
         pixels <= MAX_PIXELS, [f"an image has more than {MAX_PIXELS} pixels:", pixels]
     )
-    with tf.control_dependencies([fits]):
+    whole = tf.debugging.Assert(
+        least <= tf.cast(tf.strings.length(contents), tf.int64),
+        ["an image is cut short: its pixels take at least so many bytes:", least],
+    )
+    with tf.control_dependencies([fits, whole]):
         return tf.identity(contents)
 
 
-def _png_pixels(contents: tf.Tensor) -> tf.Tensor:
+def _png_size(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the pixels that a PNG announces, int64 of shape (), and the least bytes they take."""
     header = tf.strings.substr(contents, 16, 8)  # width and height, behind "IHDR"
     sides = tf.bitcast(tf.io.decode_raw(header, tf.int32, little_endian=False), tf.uint32)
     # Capped, as the product of two numbers of 32 bits can exceed 63.
-    return tf.reduce_prod(tf.minimum(tf.cast(sides, tf.int64), MAX_PIXELS + 1))
+    pixels = tf.reduce_prod(tf.minimum(tf.cast(sides, tf.int64), MAX_PIXELS + 1))
+    behind = tf.io.decode_raw(tf.strings.substr(contents, 24, 2), tf.uint8)
+    depth, kind = tf.unstack(tf.cast(behind, tf.int32), 2)
+    # Values a pixel, by the kind of color: gray, color, palette, gray and color with transparency.
+    values = tf.gather([1, 1, 3, 1, 2, 1, 4], tf.minimum(kind, 6))
+    bits = tf.cast(depth * values, tf.int64)
+    return pixels, pixels * bits // (8 * INFLATED)
 
 
-def _jpeg_pixels(contents: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_prod(tf.io.extract_jpeg_shape(contents, output_type=tf.int64)[:2])
+def _jpeg_size(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    shape = tf.io.extract_jpeg_shape(contents, output_type=tf.int64)
+    pixels = tf.reduce_prod(tf.minimum(shape[:2], MAX_PIXELS + 1))
+    return pixels, pixels // PIXELS_PER_BYTE
