@@ -19,7 +19,10 @@ _HOMES = {
     "InputError": "bnzoo.errors",
     "export_saved_model": "bnzoo.serving",
     "fold_batch_norm": "bnzoo.surgery",
+    "freeze_batch_norm": "bnzoo.surgery",
     "load_model": "bnzoo.saving",
+    "replace_batch_norm": "bnzoo.surgery",
+    "unfreeze_batch_norm": "bnzoo.surgery",
 }
 _ROOMS = ("config", "data", "layers", "models", "ops", "serving", "studies", "surgery", "training")
 

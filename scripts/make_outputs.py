@@ -19,6 +19,7 @@ PAGES = (
     "README.md",
     "configs/README.md",
     "bnzoo/serving/README.md",
+    "bnzoo/surgery/README.md",
     "bnzoo/tuning/README.md",
 )
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)

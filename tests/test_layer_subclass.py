@@ -15,6 +15,7 @@ EXTRAS = {
     "implementation": "xla",
     "virtual_batch_size": 4,
     "unbiased_moving_variance": True,
+    "frozen_statistics": True,
 }
 KERAS_ARGUMENTS = (
     {},
@@ -222,6 +223,7 @@ def test_a_config_that_spells_out_the_defaults_is_read_as_before():
         "implementation": "auto",
         "virtual_batch_size": None,
         "unbiased_moving_variance": False,
+        "frozen_statistics": False,
     }
     assert BatchNormalization.from_config({**config, **spelt_out}).get_config() == config
 

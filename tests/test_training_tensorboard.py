@@ -8,10 +8,10 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 import bnzoo
 from bnzoo.config import validate
+from bnzoo.layers.finding import batch_norm_layers
 from bnzoo.runs import RunFolder, StudyFolder
 from bnzoo.studies import compare
 from bnzoo.training import train
-from bnzoo.training.moving_statistics import batch_norm_layers
 from bnzoo.training.tensorboard import WatchBatchNorm
 from bnzoo.tuning.sweep import tune
 

@@ -11,9 +11,10 @@ import tensorflow as tf
 
 import bnzoo
 from bnzoo import versions
+from bnzoo.layers import finding
 from bnzoo.ops import kernels, layouts
 from bnzoo.surgery import graph
-from bnzoo.training import moving_statistics, settings
+from bnzoo.training import settings
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def test_a_run_keeps_its_graphs(hide):
 
 
 def test_bad_batches_are_counted_in_the_model_itself(hide):
-    hide(moving_statistics)
+    hide(finding)
     model = small_model(keras.layers.Flatten(), keras.layers.Dense(1))
     model.compile("sgd", "mse")
     bad = bnzoo.BadBatches()

@@ -19,7 +19,12 @@ from bnzoo.ops import (
 from bnzoo.versions import KerasBatchNormalization
 
 # The arguments that Keras' layer lacks, and their defaults.
-EXTRAS = {"implementation": "auto", "virtual_batch_size": None, "unbiased_moving_variance": False}
+EXTRAS = {
+    "implementation": "auto",
+    "virtual_batch_size": None,
+    "unbiased_moving_variance": False,
+    "frozen_statistics": False,
+}
 
 
 @keras.saving.register_keras_serializable(package="bnzoo")
@@ -32,10 +37,11 @@ class BatchNormalization(KerasBatchNormalization):
         moving_mean = moving_mean * momentum + mean * (1 - momentum)
         moving_variance = moving_variance * momentum + variance * (1 - momentum)
 
-    In inference, and in training while `trainable` is False, the same formula takes the moving
-    statistics instead, and they stay as they are. It is one of Keras' layers (`isinstance` of
-    `keras.layers.BatchNormalization`), so the usual ways to find and freeze batch normalization
-    work, and its config is Keras' as long as no other argument than Keras' is in use.
+    In inference, and in training while `trainable` is False or `frozen_statistics` is True, the
+    same formula takes the moving statistics instead, and they stay as they are. It is one of Keras'
+    layers (`isinstance` of `keras.layers.BatchNormalization`), so the usual ways to find and freeze
+    batch normalization work, and its config is Keras' as long as no other argument than Keras' is
+    in use.
 
     Statistics are taken in float32 for float16, bfloat16 and float32 inputs, and in float64 for
     float64; the output has the layer's compute dtype and the input's shape. Weights, each of
@@ -106,6 +112,9 @@ class BatchNormalization(KerasBatchNormalization):
         unbiased_moving_variance: let `moving_variance` follow `variance * n / (n - 1)` for n
             samples a channel (n = 1: the variance itself), as PyTorch does. The default is Keras':
             the variance divided by n.
+        frozen_statistics: normalize by the moving statistics in training too, and leave them as
+            they are, while gamma and beta learn; `trainable=False` keeps all four. It combines
+            with every other argument. See `bnzoo.freeze_batch_norm`.
         **kwargs: arguments of every layer: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -196,6 +205,7 @@ class BatchNormalization(KerasBatchNormalization):
         implementation="auto",
         virtual_batch_size=None,
         unbiased_moving_variance=False,
+        frozen_statistics=False,
         **kwargs,
     ):
         axis = arguments.check_axis(axis)
@@ -239,6 +249,7 @@ class BatchNormalization(KerasBatchNormalization):
         self.implementation = implementation
         self.virtual_batch_size = virtual_batch_size
         self.unbiased_moving_variance = unbiased_moving_variance
+        self.frozen_statistics = frozen_statistics
         self.num_batches = None
         # Called in each training step with a bool tensor: may the moving statistics follow the
         # batch, or each of its channels? See `bnzoo.BadBatches`.
@@ -283,7 +294,7 @@ class BatchNormalization(KerasBatchNormalization):
         if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(inputs.dtype)):
             inputs = ops.cast(inputs, statistics_dtype(inputs.dtype))
         gamma, beta = self.gamma if self.scale else None, self.beta if self.center else None
-        if not (training and self.trainable):
+        if self.frozen_statistics or not (training and self.trainable):
             outputs = infer(inputs, self.moving_mean, self.moving_variance, gamma, beta, settings)
         elif self.renorm:
             outputs = self._renormalize(inputs, gamma, beta, mask, settings)

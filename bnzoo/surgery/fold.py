@@ -1,15 +1,12 @@
 """Batch normalization merged into its neighbors, for inference."""
 
-from pathlib import Path
-
 import keras
 
-from bnzoo.errors import InputError, first_sentence
 from bnzoo.layers import MultiplyAdd
 from bnzoo.surgery.affine import Affine, is_batch_norm
 from bnzoo.surgery.commuting import does_nothing, move_across
 from bnzoo.surgery.copying import copy_state, new_layer
-from bnzoo.surgery.graph import Graph
+from bnzoo.surgery.graph import Graph, Skipped, as_functional, copy_graph, is_graph
 from bnzoo.surgery.linear import LINEAR_LAYERS, LinearWeights, channel_axis, is_linear
 
 
@@ -46,20 +43,11 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         >>> bool(np.allclose(folded(x), model(x), atol=1e-6))
         True
     """
-    functional = _as_functional(model)
+    functional = as_functional(
+        model, "Fold the functional models inside it one by one, or export with fold=False."
+    )
     plan = _Plan(functional)
-    try:
-        folded = keras.models.clone_model(
-            functional, clone_function=plan.copy, call_function=plan.call
-        )
-    except InputError:
-        raise
-    except Exception as error:  # whatever a user's layer raises
-        raise InputError(
-            f"model {model.name!r}: a copy of its layers could not be called as they were: "
-            f"{first_sentence(error)}. Look at the get_config of its own layers, or export with "
-            "fold=False (--no-fold)."
-        ) from error
+    folded = copy_graph(functional, plan.copy, plan.call)
     plan.fill()
     return folded
 
@@ -68,33 +56,6 @@ def has_batch_norm(model: keras.Model) -> bool:
     """Tell whether `fold_batch_norm` would find something in a model."""
     layers = model.layers if isinstance(model, keras.Model) else []
     return any(is_batch_norm(layer) or has_batch_norm(layer) for layer in layers)
-
-
-def _as_functional(model: keras.Model) -> keras.Model:
-    """Return a plain, uncompiled functional model over the same layers."""
-    if not isinstance(model, keras.Model):
-        received = repr(model) if isinstance(model, str | Path) else type(model).__name__
-        raise InputError(
-            f"Received {received}, expected a Keras model. "
-            "Load a saved one first: bnzoo.fold_batch_norm(bnzoo.load_model(path))."
-        )
-    if not _is_graph(model):
-        raise InputError(
-            f"model {model.name!r}: expected a built functional or Sequential model, got "
-            f"{type(model).__name__}, whose layers are not connected as a graph. "
-            "Fold the functional models inside it one by one, or export with fold=False."
-        )
-    if isinstance(model, keras.Sequential):
-        return keras.Model(*model.inputs, *model.outputs, name=model.name)  # one each
-    return keras.Model(model.input, model.output, name=model.name)
-
-
-def _is_graph(layer: keras.layers.Layer) -> bool:
-    return isinstance(layer, keras.Model) and bool(getattr(layer, "inputs", None))
-
-
-class _Skipped(keras.layers.Identity):
-    """Stands for a layer that is left out: never called, it is not in the new model."""
 
 
 class _Plan:
@@ -192,10 +153,10 @@ class _Plan:
         """Return the layer that stands for another in the new model."""
         if not isinstance(layer, keras.layers.Layer):
             return layer  # an operation such as +, which has no weights
-        if _is_graph(layer):
+        if is_graph(layer):
             return fold_batch_norm(layer)
         if id(layer) in self._dropped:
-            return _Skipped(name=layer.name)
+            return Skipped(name=layer.name)
         if id(layer) in self._left:
             parts = self._left[id(layer)].parts()
             uses = {name: part is not None for name, part in parts.items()}
@@ -211,10 +172,10 @@ class _Plan:
 
     def call(self, layer: keras.layers.Layer, *args, **kwargs):
         """Call a layer of the new model as its original was called."""
-        if not isinstance(layer, _Skipped | MultiplyAdd):
+        if not isinstance(layer, Skipped | MultiplyAdd):
             return layer(*args, **kwargs)
         inputs = args[0] if args else kwargs["inputs"]
-        return inputs if isinstance(layer, _Skipped) else layer(inputs)
+        return inputs if isinstance(layer, Skipped) else layer(inputs)
 
     def fill(self) -> None:
         """Fill the layers of the new model, which have their variables once they were called."""

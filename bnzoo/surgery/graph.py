@@ -1,10 +1,81 @@
-"""A functional model as a graph of layers: what feeds a layer, and what it feeds."""
+"""A functional model as a graph of layers: what feeds a layer, what it feeds, and a copy of it."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import keras
 
+from bnzoo.errors import InputError, first_sentence
 from bnzoo.versions import private
 
 NO_NODES = "Batch normalization is replaced by MultiplyAdd, and merged into no other layer."
+
+
+class Skipped(keras.layers.Identity):
+    """Stands for a layer that a copy leaves out: never called, it is not in the new model."""
+
+
+def is_graph(layer: keras.layers.Layer) -> bool:
+    """Tell whether a layer is a model whose layers are connected as a graph."""
+    return isinstance(layer, keras.Model) and bool(getattr(layer, "inputs", None))
+
+
+def check_model(model: keras.Model) -> None:
+    """Refuse what is no Keras model, such as the path of one.
+
+    Raises:
+        InputError: says so.
+    """
+    if not isinstance(model, keras.Model):
+        received = repr(model) if isinstance(model, str | Path) else type(model).__name__
+        raise InputError(
+            f"Received {received}, expected a Keras model. "
+            "Load a saved one first: bnzoo.load_model(path)."
+        )
+
+
+def as_functional(model: keras.Model, advice: str) -> keras.Model:
+    """Return a plain, uncompiled functional model over the same layers.
+
+    Args:
+        model: functional or Sequential, built.
+        advice: what to do with another one.
+
+    Raises:
+        InputError: it is another one.
+    """
+    check_model(model)
+    if not is_graph(model):
+        raise InputError(
+            f"model {model.name!r}: expected a built functional or Sequential model, got "
+            f"{type(model).__name__}, whose layers are not connected as a graph. {advice}"
+        )
+    if isinstance(model, keras.Sequential):
+        return keras.Model(*model.inputs, *model.outputs, name=model.name)  # one each
+    return keras.Model(model.input, model.output, name=model.name)
+
+
+def copy_graph(model: keras.Model, copy: Callable, call: Callable) -> keras.Model:
+    """Return a new functional model whose layers are copies, connected as their originals are.
+
+    Args:
+        model: functional.
+        copy: takes a layer, or an operation such as +, and returns what stands for it.
+        call: takes what stands for a layer and its call's arguments, and returns the outputs.
+
+    Raises:
+        InputError: a copy cannot be called as its original was.
+    """
+    try:
+        return keras.models.clone_model(model, clone_function=copy, call_function=call)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a user's layer raises
+        raise InputError(
+            f"model {model.name!r}: a copy of its layers could not be called as they were: "
+            f"{first_sentence(error)}. Look at the get_config of its own layers, or export with "
+            "fold=False (--no-fold)."
+        ) from error
 
 
 class Graph:

@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from collections.abc import Iterator
 
 import keras
 from keras import ops
@@ -10,8 +9,8 @@ from keras import ops
 from bnzoo.config import Config
 from bnzoo.errors import plural
 from bnzoo.layers import BatchNormalization
+from bnzoo.layers.finding import batch_norm_layers
 from bnzoo.ops.replicas import sum_over_replicas
-from bnzoo.versions import private
 
 ON_JAX = keras.backend.backend() == "jax"
 if ON_JAX:
@@ -59,14 +58,6 @@ def unsettled_note(momentum: float, steps: int, initial_share: float) -> str:
         "began with, and accuracy outside of training is lower than it could be. Train "
         f"{longer:,} steps or more, or set model.batch_norm.momentum={lower:g} or lower."
     )
-
-
-def batch_norm_layers(model: keras.Model) -> Iterator[keras.layers.BatchNormalization]:
-    """Yield the batch normalization layers of a model, ours and Keras', and those inside others."""
-    flatten = private(model, "_flatten_layers", "Layers inside others are not found.")
-    for layer in flatten() if flatten else model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            yield layer
 
 
 class BadBatches(keras.callbacks.Callback):

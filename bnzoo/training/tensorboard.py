@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from bnzoo.config import Config, flat
-from bnzoo.training.moving_statistics import batch_norm_layers
+from bnzoo.layers.finding import batch_norm_layers
 
 
 def tensorboard_callbacks(

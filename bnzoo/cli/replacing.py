@@ -1,0 +1,125 @@
+"""`replace` and `fold`: a saved model with other batch normalization, or none, as a new file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bnzoo.cli.app import command
+from bnzoo.cli.options import Json
+from bnzoo.errors import InputError, plural
+
+if TYPE_CHECKING:
+    import keras
+
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="SOURCE", help="A .keras file, or a run, study or sweep folder (its best run)."
+    ),
+]
+Out = Annotated[
+    Path, typer.Option("--out", metavar="FILE", help="The new .keras file. None is overwritten.")
+]
+
+
+@command("replace")
+def replace(
+    source: Source,
+    out: Out,
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="bnzoo, keras, group_norm (does not depend on the batch), or none (taken out).",
+        ),
+    ] = "bnzoo",
+    momentum: Annotated[
+        float | None, typer.Option(help="For bnzoo and keras: another momentum, from 0 to 1.")
+    ] = None,
+    virtual_batch_size: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="For bnzoo: examples that are normalized together."),
+    ] = None,
+    synchronized: Annotated[
+        bool, typer.Option("--synchronized", help="For bnzoo and keras: one batch of all replicas.")
+    ] = False,
+    groups: Annotated[
+        int | None, typer.Option(metavar="N", help="For group_norm: groups of channels. [32]")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="For keras: go on without what its layer lacks.")
+    ] = False,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Replace the batch normalization layers of a saved model by another kind.
+
+    Weights stay; between bnzoo's and Keras' layers the state of the optimizer stays too. The other
+    two kinds give a model that is not compiled, and answers rightly only once it is trained again.
+    """
+    given = {
+        "momentum": momentum,
+        "virtual_batch_size": virtual_batch_size,
+        "synchronized": synchronized or None,
+        "groups": groups,
+    }
+    arguments = {name: value for name, value in given.items() if value is not None}
+
+    model = _load(source, out, compile=True)
+    from bnzoo.surgery import replace_batch_norm
+
+    count = _count(model)
+    changed = replace_batch_norm(model, None if to == "none" else to, force=force, **arguments)
+    _save(changed, out)
+    print(f"Replaced {plural(count, 'layer')} of batch normalization by {to}: {out}")
+    return {"file": str(out), "replaced": count, "to": to}
+
+
+@command("fold")
+def fold(source: Source, out: Out, as_json: Json = False) -> dict[str, Any]:
+    """Merge the batch normalization of a saved model into its neighbors, for inference.
+
+    Layers that only training needs are left out too. `export` does the same by itself.
+    """
+    model = _load(source, out, compile=False)
+    from bnzoo.surgery import fold_batch_norm
+
+    if not _count(model):
+        raise InputError(f"{source}: found no batch normalization. There is nothing to fold.")
+    folded = fold_batch_norm(model)
+    left = _count(folded)
+    count = _count(model) - left
+    _save(folded, out)
+    print(f"Folded {plural(count, 'layer')} of batch normalization: {out}")
+    if left:
+        print(f"  left as they are, inside other layers: {left}")
+    return {"file": str(out), "folded": count, "left": left}
+
+
+def _load(source: Path, out: Path, compile: bool) -> "keras.Model":
+    """Load a model, once it is sure that nothing stands where its successor is to be written."""
+    if out.suffix != ".keras":
+        raise InputError(f"--out: expected the name of a file that ends in .keras, got {out}.")
+    if out.exists():
+        raise InputError(f"{out}: exists already, and is not overwritten. Choose another --out.")
+    from bnzoo.quiet import start_tensorflow_quietly
+
+    start_tensorflow_quietly()
+    from bnzoo.saving import load_model
+
+    return load_model(source, compile)
+
+
+def _count(model: "keras.Model") -> int:
+    from bnzoo.layers.finding import batch_norm_layers
+    from bnzoo.surgery.affine import is_batch_norm
+
+    return sum(is_batch_norm(layer) for layer in batch_norm_layers(model))
+
+
+def _save(model: "keras.Model", out: Path) -> None:
+    from bnzoo.files import make_writable_folder
+    from bnzoo.saving import save_model
+
+    make_writable_folder(out.parent)
+    save_model(model, out)
