@@ -83,9 +83,19 @@ def load_keras_file(path: Path, compile: bool = True) -> keras.Model:
             "Save it again with model.save('name.keras'), or name a run folder."
         )
     try:
-        return keras.saving.load_model(path, compile=compile, safe_mode=True)
+        with dtype_policy(_policy_of(path)):
+            return keras.saving.load_model(path, compile=compile, safe_mode=True)
     except Exception as error:  # whatever a user's layer raises
         raise InputError(f"{path}: {_why(error)}") from error
+
+
+def _policy_of(path: Path) -> str:
+    """Return the policy to load a file under: a file does not say what the global one was."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if b'"mixed_float16"' in archive.read("config.json"):
+                return "mixed_float16"
+    return keras.config.dtype_policy().name
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest.mock import ANY
 
 import keras
 import numpy as np
@@ -90,6 +91,48 @@ def test_a_run_folder_will_do(call, tmp_path):
         golden = np.load(RUN / "outputs.npz")
         difference = np.abs(model(golden["inputs"]) - golden["outputs"]).max()
         assert difference < 1e-4 * np.abs(golden["outputs"]).max()
+
+
+def test_mixed_precision_keeps_its_loss_scaling_and_its_optimizer(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = compiled(make("nested", Keras))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    train(model, "nested", 1)
+    model.save("model.keras")
+    assert call("replace", "model.keras", "--out", "new.keras") == (0, ANY, "")
+    new = bnzoo.load_model("new.keras")
+    assert isinstance(new.optimizer, keras.optimizers.LossScaleOptimizer)
+    for one, other in zip(new.optimizer.variables, model.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert keras.config.dtype_policy().name == "float32"
+
+
+LAYERS = """
+import keras
+
+class Halve(keras.layers.Layer):
+    def call(self, inputs):
+        return inputs / 2
+"""
+
+
+@pytest.mark.parametrize("command", ["replace", "fold"])
+def test_layers_of_ones_own_need_their_file(call, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(LAYERS)
+    names = {}
+    exec(LAYERS, names)
+    stack = [keras.Input((4,)), names["Halve"](), Keras(), keras.layers.Dense(2)]
+    keras.Sequential(stack).save("model.keras")
+    code, _, err = call(command, "model.keras", "--out", "new.keras")
+    assert code == 2
+    assert "got one with the class 'Halve'. Name the file that defines it: --custom-obj" in err
+    options = ("--custom-objects", "mine.py")
+    assert call(command, "model.keras", "--out", "new.keras", *options)[0] == 0
+    assert Path("new.keras").exists()
 
 
 BAD = {

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from bnzoo.cli.app import FAILED, command
-from bnzoo.cli.options import Json
+from bnzoo.cli.options import CustomObjects, Json
 
 
 @command("export")
@@ -27,14 +27,7 @@ def export(
         bool,
         typer.Option("--no-fold", help="Keep batch normalization as layers of its own."),
     ] = False,
-    custom_objects: Annotated[
-        Path | None,
-        typer.Option(
-            "--custom-objects",
-            metavar="FILE.py",
-            help="Defines the model's own layers and functions. It is run.",
-        ),
-    ] = None,
+    custom_objects: CustomObjects = None,
     examples: Annotated[
         Path | None,
         typer.Option(

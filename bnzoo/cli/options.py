@@ -37,6 +37,14 @@ Json = Annotated[
         help="Print the result as one JSON object, and all else (errors too) to stderr.",
     ),
 ]
+CustomObjects = Annotated[
+    Path | None,
+    typer.Option(
+        "--custom-objects",
+        metavar="FILE.py",
+        help="Defines the model's own layers and functions. It is run.",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

@@ -1,12 +1,14 @@
 """`replace` and `fold`: a saved model with other batch normalization, or none, as a new file."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bnzoo.cli.app import command
-from bnzoo.cli.options import Json
+from bnzoo.cli.options import CustomObjects, Json
 from bnzoo.errors import InputError, plural
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def replace(
     force: Annotated[
         bool, typer.Option("--force", help="For keras: go on without what its layer lacks.")
     ] = False,
+    custom_objects: CustomObjects = None,
     as_json: Json = False,
 ) -> dict[str, Any]:
     """Replace the batch normalization layers of a saved model by another kind.
@@ -65,38 +68,43 @@ def replace(
     }
     arguments = {name: value for name, value in given.items() if value is not None}
 
-    model = _load(source, out, compile=True)
-    from bnzoo.surgery import replace_batch_norm
+    with _opened(source, out, custom_objects, compile=True) as model:
+        from bnzoo.surgery import replace_batch_norm
 
-    count = _count(model)
-    changed = replace_batch_norm(model, None if to == "none" else to, force=force, **arguments)
-    _save(changed, out)
+        count = _count(model)
+        kind = None if to == "none" else to
+        _save(replace_batch_norm(model, kind, force=force, **arguments), out)
     print(f"Replaced {plural(count, 'layer')} of batch normalization by {to}: {out}")
     return {"file": str(out), "replaced": count, "to": to}
 
 
 @command("fold")
-def fold(source: Source, out: Out, as_json: Json = False) -> dict[str, Any]:
+def fold(
+    source: Source, out: Out, custom_objects: CustomObjects = None, as_json: Json = False
+) -> dict[str, Any]:
     """Merge the batch normalization of a saved model into its neighbors, for inference.
 
     Layers that only training needs are left out too. `export` does the same by itself.
     """
-    model = _load(source, out, compile=False)
-    from bnzoo.surgery import fold_batch_norm
+    with _opened(source, out, custom_objects, compile=False) as model:
+        from bnzoo.surgery import fold_batch_norm
 
-    if not _count(model):
-        raise InputError(f"{source}: found no batch normalization. There is nothing to fold.")
-    folded = fold_batch_norm(model)
-    left = _count(folded)
-    count = _count(model) - left
-    _save(folded, out)
+        if not _count(model):
+            raise InputError(f"{source}: found no batch normalization. There is nothing to fold.")
+        folded = fold_batch_norm(model)
+        left = _count(folded)
+        count = _count(model) - left
+        _save(folded, out)
     print(f"Folded {plural(count, 'layer')} of batch normalization: {out}")
     if left:
         print(f"  left as they are, inside other layers: {left}")
     return {"file": str(out), "folded": count, "left": left}
 
 
-def _load(source: Path, out: Path, compile: bool) -> "keras.Model":
+@contextlib.contextmanager
+def _opened(
+    source: Path, out: Path, custom_objects: Path | None, compile: bool
+) -> Iterator["keras.Model"]:
     """Load a model, once it is sure that nothing stands where its successor is to be written."""
     if out.suffix != ".keras":
         raise InputError(f"--out: expected the name of a file that ends in .keras, got {out}.")
@@ -105,9 +113,10 @@ def _load(source: Path, out: Path, compile: bool) -> "keras.Model":
     from bnzoo.quiet import start_tensorflow_quietly
 
     start_tensorflow_quietly()
-    from bnzoo.saving import load_model
+    from bnzoo.saving import custom_objects_of, load_model
 
-    return load_model(source, compile)
+    with custom_objects_of(custom_objects):
+        yield load_model(source, compile)
 
 
 def _count(model: "keras.Model") -> int:
