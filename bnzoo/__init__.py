@@ -17,11 +17,13 @@ _HOMES = {
     "BadBatches": "bnzoo.training.moving_statistics",
     "BatchNormalization": "bnzoo.layers",
     "InputError": "bnzoo.errors",
+    "compare": "bnzoo.in_python",
     "export_saved_model": "bnzoo.serving",
     "fold_batch_norm": "bnzoo.surgery",
     "freeze_batch_norm": "bnzoo.surgery",
     "load_model": "bnzoo.saving",
     "replace_batch_norm": "bnzoo.surgery",
+    "tune": "bnzoo.in_python",
     "unfreeze_batch_norm": "bnzoo.surgery",
 }
 _ROOMS = ("config", "data", "layers", "models", "ops", "serving", "studies", "surgery", "training")

@@ -89,6 +89,14 @@ def read_rows(path: Path) -> list[dict[str, float | None]]:
         ]
 
 
+def read_columns(path: Path) -> tuple[str, ...]:
+    """Return the heading of a CSV file; no file, no columns."""
+    if not path.exists():
+        return ()
+    with path.open(newline="") as file:
+        return tuple(next(csv.reader(file), ()))
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that a reader, or a crash, sees the old or the new one, never half."""
     with replaced(path) as temporary, temporary.open("w", encoding="utf-8") as file:

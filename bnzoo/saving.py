@@ -1,21 +1,18 @@
 """Save models so that a crash leaves them whole, and load what was saved."""
 
-import importlib.util
 import re
-import sys
-import traceback
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import keras
 
 # Keras finds the classes of other packages in a `.keras` file only once they have been imported.
 import bnzoo.layers
 import bnzoo.models  # noqa: F401
+from bnzoo import own_code
 from bnzoo.errors import InputError, first_sentence
 from bnzoo.files import replaced
 from bnzoo.runs import RunFolder, usable_run
@@ -109,51 +106,14 @@ def custom_objects_of(file: Path | None) -> Iterator[None]:
         InputError: there is no such file, or an error was raised in it, by importing it or, as the
             cause of an `InputError`, in the block: the line is named.
     """
-    objects = {} if file is None else _defined_in(file)
-    try:
-        with keras.saving.custom_object_scope(objects):
-            yield
-    except InputError as error:
-        line = file and _line_in(file, error)
-        if not line:
-            raise
-        raise InputError(f"{file}, line {line}: an error in {error}") from error
-
-
-def _defined_in(file: Path) -> dict[str, Any]:
-    if file.suffix != ".py" or not file.is_file():
+    if file and (file.suffix != ".py" or not file.is_file()):
         raise InputError(
             f"{file}: expected a Python file that defines the layers of the model, found "
             f"{'another kind of file' if file.exists() else 'no such file'}. Check the path."
         )
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(file.parent))  # it may import its neighbors, as when it is run
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise InputError(
-            f"{file}, line {_line_in(file, error)}: {type(error).__name__}: "
-            f"{first_sentence(error)}. Importing this file must work."
-        ) from error
-    finally:
-        sys.path.remove(str(file.parent))
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if getattr(value, "__module__", None) == module.__name__ and callable(value)
-    }
-
-
-def _line_in(file: Path, error: BaseException | None) -> int | None:
-    """Return the line of a file in which an error, or what caused it, was raised."""
-    if error is None:
-        return None
-    if isinstance(error, SyntaxError) and error.filename == str(file):
-        return error.lineno
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == str(file)]
-    return lines[-1] if lines else _line_in(file, error.__cause__ or error.__context__)
+    objects = own_code.objects_of(file) if file else {}
+    with own_code.named([file] if file else []), keras.saving.custom_object_scope(objects):
+        yield
 
 
 def _damage(path: Path) -> str | None:

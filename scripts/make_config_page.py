@@ -59,6 +59,8 @@ def kind(key: dict) -> str:
         if one.get("type") == "array":
             items = one.get("items") or one.get("prefixItems", [{}])[0]
             names.append(f"list of {kind(items)}s" if kind(items) in TYPES.values() else "list")
+        elif set(one) <= {"default", "description", "title"}:
+            names.append("anything")
         else:
             names.append(TYPES[one.get("type", "string" if "enum" in one else "object")])
     if "number" in names and "whole number" in names:
@@ -109,23 +111,28 @@ def references(key: dict) -> list[str]:
     return [found for part in inside if isinstance(part, dict) for found in references(part)]
 
 
+def word(section: dict) -> str:
+    """Return the name that chooses a section; one without is for functions of the user's own."""
+    return section["properties"]["name"].get("const", "<file.py>:<function>")
+
+
 def chapters(path: str, sections: list[dict], schemas: dict) -> Iterator[str]:
     """Yield the lines on a section, or on the sections of which its name chooses one."""
-    usual = sections[-1]  # what others have in its place is in their own tables
+    alike = [one for one in sections if len(sections) == 1 or "const" in one["properties"]["name"]]
+    usual = alike[-1]  # what others have in its place is in their own tables
     keys = usual["properties"]
-    common = [name for name in keys if all(name in one["properties"] for one in sections)]
+    common = [name for name in keys if all(name in one["properties"] for one in alike)]
     yield f"\n## {f'`{path}`' if path else 'The whole file'}\n"
     if len(sections) == 1:
         yield f"{sections[0]['description']}.\n"
     else:
-        words = [f"`{one['properties']['name']['const']}`" for one in sections]
+        words = [f"`{word(one)}`" for one in sections]
         yield f"`name` is one of {', '.join(words)}.\n"
         common.remove("name")
     if common:
         yield from table(usual, common)
     for one in sections if len(sections) > 1 else ():
-        word = one["properties"]["name"]["const"]
-        yield f"\n### `{path}.name: {word}`\n\n{one['description']}.\n"
+        yield f"\n### `{path}.name: {word(one)}`\n\n{one['description']}.\n"
         shown = {name: keys[name] for name in common} | {"name": one["properties"]["name"]}
         own = [name for name, key in one["properties"].items() if key != shown.get(name)]
         if own:

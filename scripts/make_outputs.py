@@ -21,7 +21,9 @@ PAGES = (
     "bnzoo/serving/README.md",
     "bnzoo/surgery/README.md",
     "bnzoo/tuning/README.md",
+    "configs/own/README.md",
 )
+LONG_PAGES = ("configs/own/README.md",)  # it takes minutes, and CIFAR-10 in BNZOO_DATA_DIR
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 # These make an environment of their own: run by hand and by CI.
 NOT_RUN = ("scripts/quickstart", "scripts/test")

@@ -12,19 +12,21 @@ ROOMS = ("config", "data", "layers", "models", "ops", "serving", "surgery", "tra
 
 # What each room may import of bnzoo, besides itself and `errors`.
 MAY_IMPORT = {
-    "config": {"exclusive"},
+    "config": {"exclusive", "own_code"},
     "environment": set(),
     "errors": set(),
     "exclusive": set(),
     "files": set(),
+    "own_code": set(),
+    "in_python": {"config", "own_code", "runs", "studies", "tuning"},
     "quiet": set(),
     "versions": set(),
-    "runs": {"config", "files"},
-    "data": {"config"},
+    "runs": {"config", "files", "own_code"},
+    "data": {"config", "own_code"},
     "ops": {"versions"},
     "layers": {"exclusive", "ops", "versions"},
-    "models": {"config", "layers"},
-    "saving": {"files", "layers", "models", "runs"},
+    "models": {"config", "layers", "own_code", "surgery"},
+    "saving": {"files", "layers", "models", "own_code", "runs"},
     "training": {
         "config",
         "data",
@@ -34,6 +36,7 @@ MAY_IMPORT = {
         "saving",
         "models",
         "ops",
+        "own_code",
         "runs",
         "versions",
     },
@@ -43,7 +46,7 @@ MAY_IMPORT = {
         "data",
         "environment",
         "saving",
-        "models",
+        "own_code",
         "reporting",
         "runs",
         "training",
@@ -53,6 +56,7 @@ MAY_IMPORT = {
         "data",
         "environment",
         "files",
+        "own_code",
         "reporting",
         "runs",
         "studies",
@@ -77,7 +81,17 @@ MAY_IMPORT = {
         "tuning",
     },
 }
-WITHOUT_KERAS = ("config", "environment", "errors", "exclusive", "files", "reporting", "runs")
+WITHOUT_KERAS = (
+    "config",
+    "environment",
+    "errors",
+    "exclusive",
+    "files",
+    "in_python",
+    "own_code",
+    "reporting",
+    "runs",
+)
 # Imported lazily, inside functions, where only the TensorFlow backend goes.
 WITHOUT_TENSORFLOW_AT_IMPORT = (
     "ops",

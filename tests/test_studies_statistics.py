@@ -103,7 +103,7 @@ def test_equal_runs_have_an_interval_without_width():
         (
             [-0.2, 0.1],
             "val_loss",
-            "-0.1, higher in 1 of 2 seeds; 2 seeds do not settle it (95 % interval [-2.0, 1.9])",
+            "-0.05, higher in 1 of 2 seeds; 2 seeds do not settle it (95 % interval [-1.96, 1.86])",
         ),
         ([0.0, 0.0], "accuracy", "equal in all 2 seeds"),
         ([0.045, None], "accuracy", "+4.5 points with one seed, which settles nothing"),
@@ -120,11 +120,16 @@ def test_seeds_of_both_must_be_the_same_number():
 
 
 def test_the_first_epoch_that_reaches_a_target():
-    rows = [{"epoch": 1, "a": None}, {"epoch": 2, "a": 0.0}, {"epoch": 3, "a": 0.5},
-            {"epoch": 4, "a": math.nan}, {"epoch": 5, "a": 0.7}]  # fmt: skip
-    assert [first_epoch_reaching(rows, "a", target) for target in (0.0, 0.5, 0.6, 0.8)] == [
+    values = (None, 0.0, 0.5, math.nan, 0.7)
+    rows = [{"epoch": number, "accuracy": one} for number, one in enumerate(values, start=1)]
+    assert [first_epoch_reaching(rows, "accuracy", target) for target in (0.0, 0.5, 0.6, 0.8)] == [
         2,
         3,
         5,
         None,
     ]
+
+
+def test_a_loss_reaches_a_target_from_above():
+    rows = [{"epoch": number, "val_loss": one} for number, one in enumerate((3.0, 1.0, 0.5), 1)]
+    assert first_epoch_reaching(rows, "val_loss", 1.0) == 2

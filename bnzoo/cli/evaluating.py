@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from bnzoo.cli.app import command
-from bnzoo.cli.options import Json
+from bnzoo.cli.options import CustomObjects, Json
 from bnzoo.errors import plural
 
 
@@ -24,7 +24,8 @@ def evaluate(
         typer.Option(
             "--data",
             metavar="NAME",
-            help="Other data: its test split; or folder:photos with a folder for each class.",
+            help="Other data: its test split; or folder:photos with a folder for each class. A "
+            "function of your own must be named here, as it is run: my_data.py:load.",
         ),
     ] = None,
     out: Annotated[
@@ -36,6 +37,7 @@ def evaluate(
             "with --data; of an export, runs/NAME-evaluation.",
         ),
     ] = None,
+    custom_objects: CustomObjects = None,
     as_json: Json = False,
 ) -> dict[str, Any]:
     """Measure a model on its test data: loss, accuracy, classes, and the surest mistakes."""
@@ -43,6 +45,7 @@ def evaluate(
 
     start_tensorflow_quietly()
     from bnzoo.reporting.classification import check_folder, class_rows, write_evaluation
+    from bnzoo.saving import custom_objects_of
     from bnzoo.serving.prediction import is_export
 
     # Another data set's page does not replace that of the test data.
@@ -57,23 +60,32 @@ def evaluate(
     else:
         from bnzoo.studies.evaluation import evaluate_run
 
-        answers, record = evaluate_run(source, data)
+        with custom_objects_of(custom_objects):
+            answers, record = evaluate_run(source, data)
         out = out or Path(record["source"]) / "-".join(words)
     write_evaluation(out, answers, record)
-    print(f"Evaluated {record['source']} on {record['data']}: {record['examples']:,} examples")
+    found = f": {record['examples']:,} examples" if answers else ""
+    print(f"Evaluated {record['source']} on {record['data']}{found}")
     if record["skipped"]:
         print(f"  left out  {plural(record['skipped'], 'unreadable file')}")
     if record["reading"]:
         print(f"  {record['reading']}")
-    print(f"  accuracy  {record['accuracy']:.4f}")
-    print(f"  loss      {record['loss']:.4f}")
-    rows = [("class", "precision", "recall", "F1", "examples"), *class_rows(record)]
+    measured = record.get("metrics") or {key: record[key] for key in ("accuracy", "loss")}
+    width = max(map(len, measured))
+    for name, value in measured.items():
+        print(f"  {name:<{width}}  {value:.4f}")
+    if answers:
+        _print_classes(class_rows(record))
+    print(f"  page      {out / 'evaluation.html'}")
+    return {"folder": str(out), **record}
+
+
+def _print_classes(rows: list[tuple[str, ...]]) -> None:
+    rows = [("class", "precision", "recall", "F1", "examples"), *rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for name, *cells in rows:
         shown = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
         print(f"  {name:<{widths[0]}}  {shown}")
-    print(f"  page      {out / 'evaluation.html'}")
-    return {"folder": str(out), **record}
 
 
 def _evaluate_export(source: Path, data: str | None) -> tuple:

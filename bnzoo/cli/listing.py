@@ -14,8 +14,10 @@ from bnzoo.errors import InputError, plural
 def list_models() -> None:
     """List the models that a config can name."""
     from bnzoo.config.models import MODEL_SCHEMAS
+    from bnzoo.config.own import OwnModel
 
-    _print_table((name, schema.headline()) for name, schema in MODEL_SCHEMAS.items())
+    zoo = [(name, schema.headline()) for name, schema in MODEL_SCHEMAS.items()]
+    _print_table([*zoo, ("<file.py>:<function>", OwnModel.headline())])
 
 
 @command("datasets")

@@ -20,7 +20,8 @@ def train(
 
     Its model.keras, which is tested and exported, has the weights of the last epoch; with
     train.early_stopping those of the best epoch (unless restore_best_weights is false). The "best"
-    of summary.json is the epoch with the highest val_accuracy, for information only.
+    of summary.json is the epoch with the highest val_accuracy (where no accuracy is measured, the
+    lowest val_loss), for information only.
     """
     from bnzoo.quiet import start_tensorflow_quietly
 
@@ -49,8 +50,8 @@ def _report(summary: dict, out: Path) -> None:
         return
     test = summary["test"]
     print(f"Completed {plural(summary['epochs'], 'epoch')} in {summary['seconds']:.1f} s.")
-    print(f"  test accuracy  {test['accuracy']:.4f}")
-    print(f"  test loss      {test['loss']:.4f}")
+    for name in sorted(test):  # the accuracy before the loss
+        print(f"  {'test ' + name:<13}  {test[name]:.4f}")
     print(f"  run folder     {out}")
     if RunFolder(out).tensorboard.is_dir():
         print(f"  curves         tensorboard --logdir {out}")

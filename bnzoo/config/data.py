@@ -6,8 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from bnzoo.config.own import checked_reference
 from bnzoo.config.section import PositiveInt, Section, whole
 from bnzoo.errors import nearest
+from bnzoo.own_code import is_reference
 
 DATASETS: dict[str, str] = {
     "digits": "1,797 gray digits, 8 x 8, bundled with scikit-learn: works offline, at once",
@@ -17,6 +19,7 @@ DATASETS: dict[str, str] = {
     "tfds:<name>": "any supervised image set of TensorFlow Datasets with train and test splits",
     "folder:<path>": "your own images: train/<class>/* and test/<class>/*, PNG, JPEG, BMP or GIF",
     "npz:<path>": "your own arrays: x_train y_train x_test y_test, and class_names if you like",
+    "<file.py>:<function>": "your own function, which returns arrays or data sets of batches",
 }
 
 _ANY_IMAGE = (None, None, None)
@@ -37,6 +40,7 @@ PADDING_VALUE = -1.0
 Pixels are scaled to [0, 1] and a row of a real image may be all zero, so zero cannot mark padding.
 """
 
+_OF_NAMED = ("augment", "image_size", "color_mode", "skip_unreadable", "view", "min_length")
 _PREFIXES = ("tfds", "folder", "npz")
 _TFDS_NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:\d+\.\d+\.\d+)?")
 
@@ -63,6 +67,8 @@ def _check_name(name: str) -> str:
         )
     if kind in ("folder", "npz") and not rest.strip():
         raise ValueError(f"expected a path after the colon, got {name!r}. Write {kind}:<path>.")
+    if kind not in _PREFIXES and (is_reference(name) or ".py" in name):
+        return checked_reference(name)
     if kind not in _PREFIXES and name not in DATASETS:
         hint = nearest(name, [*(known for known in DATASETS if "<" not in known), *_PREFIXES])
         known = ", ".join(DATASETS)
@@ -74,10 +80,15 @@ class Data(Section):
     """Which data set, how it is split, and how an example becomes the input of the model.
 
     Attributes:
-        name: a data set; `bnzoo datasets` lists them.
+        name: a data set; `bnzoo datasets` lists them. Or a function of your own, such as
+            `my_data.py:load`: it is called with those of `batch_size`, `seed` and `params` that it
+            takes, and returns its examples ready for the model.
         batch_size: examples per step; 32 is what the published recipes use.
         validation: share of the training data held back, drawn class by class; or `test`, the test
             data itself (the protocol of many published tables); or `none`.
+        test: share of the arrays of a function of your own that is held back for the test, the same
+            for every seed, where it returns no `test`; or `none`. Null is 0.2 of one (x, y).
+        params: more arguments of a function of your own.
         augment: `flip_crop` mirrors a training image in half of the cases and shifts it by up to 4
             pixels each way, with zeros from outside the image.
         image_size: height and width in pixels to resize to; null keeps the size.
@@ -99,6 +110,14 @@ class Data(Section):
             "For example 0.1 holds back a tenth of the training data.",
         ),
     ] = 0.1
+    test: (
+        Annotated[
+            Annotated[float, Field(gt=0, lt=1)] | Literal["none"],
+            whole("a fraction between 0 and 1, or none", "For example 0.2."),
+        ]
+        | None
+    ) = None
+    params: dict[str, Any] = Field(default_factory=dict)
     augment: Literal["none", "flip_crop"] = "none"
     image_size: (
         Annotated[
@@ -124,7 +143,22 @@ class Data(Section):
                 f"min_length: expected view: rows beside it, got view: {self.view} and "
                 f"min_length: {self.min_length}. Set view: rows or leave min_length out."
             )
+        unused = _OF_NAMED if self.is_own else ("test", "params")
+        for key in unused:
+            if getattr(self, key) != type(self).model_fields[key].get_default(
+                call_default_factory=True
+            ):
+                kind = "a data set by its name" if self.is_own else "a function of your own"
+                raise ValueError(
+                    f"{key}: expected only with {kind}, got {getattr(self, key)!r} with "
+                    f"{self.name}. Leave it out."
+                )
         return self
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a function of the user's own."""
+        return split_name(self.name)[0] not in _PREFIXES and is_reference(self.name)
 
     def known_shape(self) -> tuple[tuple[int | None, ...], int | None] | None:
         """Return what the name alone says of the raw examples.

@@ -83,6 +83,7 @@ def validate(tree: dict, source: str) -> Config:
         InputError: as `load_config`.
     """
     config, problems = attempt(check, Config, tree, source)
+    problems += [f"{source}: {line}" for line in (config.function_problems() if config else ())]
     # A problem of the config is one of each of its variants and trials too: it is said once.
     own = tuple(problem.removeprefix(source) for problem in problems)
     found = variant_problems(tree) + space_problems(tree)

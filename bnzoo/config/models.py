@@ -7,9 +7,10 @@ fills them, from the data when there is any, else with the published ones.
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from bnzoo.config.batch_norm import BatchNorm
+from bnzoo.config.own import OwnModel
 from bnzoo.config.problems import check
 from bnzoo.config.section import PositiveInt, Section, whole
 from bnzoo.errors import InputError, nearest
@@ -303,8 +304,16 @@ MODEL_SCHEMAS: dict[str, type[ModelParameters]] = {
 MODEL_NAMES: tuple[str, ...] = tuple(sorted(MODEL_SCHEMAS))
 
 
+def _is_own(values: Any) -> str:
+    name = values.get("name") if isinstance(values, dict) else getattr(values, "name", None)
+    return "own" if isinstance(name, str) and ":" in name else "zoo"
+
+
 # A config's `model` section: the schema is chosen by `name`.
-Model = Annotated[Conv1D | Dense | LeNet | OneConv | ThreeConv, Field(discriminator="name")]
+_Zoo = Annotated[Conv1D | Dense | LeNet | OneConv | ThreeConv, Field(discriminator="name")]
+Model = Annotated[
+    Annotated[_Zoo, Tag("zoo")] | Annotated[OwnModel, Tag("own")], Discriminator(_is_own)
+]
 
 
 def model_parameters(name: str, **parameters: Any) -> ModelParameters:

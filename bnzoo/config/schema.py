@@ -1,15 +1,18 @@
 """What a run is: the whole tree of a configuration, and the variants of a study."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
 from bnzoo.config.data import Data
 from bnzoo.config.models import Model
+from bnzoo.config.own import DATA_ARGUMENTS, OwnModel, function_problems
 from bnzoo.config.section import Section, Seed, Seeds
 from bnzoo.config.train import Train
-from bnzoo.config.tune import Tune
+from bnzoo.config.tune import Objective, Tune
 from bnzoo.errors import InputError
+from bnzoo.own_code import is_reference
 
 BASELINE = "baseline"
 _EXAMPLES = {
@@ -86,7 +89,32 @@ class Config(Section):
                 f"train.early_stopping.monitor: expected loss or accuracy, as data.validation is "
                 f"none, got {stopping.monitor!r}. Set data.validation, for example to 0.1."
             )
+        if stopping and stopping.monitor.endswith("accuracy") and not self._has_accuracy:
+            raise ValueError(
+                "train.early_stopping.monitor: expected loss or val_loss, as train.metrics has no "
+                f"accuracy, got {stopping.monitor!r}. Choose one of them, or add the metric."
+            )
         return self
+
+    @property
+    def _has_accuracy(self) -> bool:
+        return self.train.main_metric == "accuracy"
+
+    def own_functions(self) -> list[str]:
+        """Return the references to functions of the user's own, the model's first."""
+        model = [self.model.name] if isinstance(self.model, OwnModel) else []
+        data = [self.data.name] if self.data.is_own else []
+        return [*model, *data, *filter(is_reference, self.train.functions())]
+
+    def function_problems(self) -> Iterator[str]:
+        """Yield what is wrong with functions of the user's own, without running their files."""
+        if isinstance(self.model, OwnModel):
+            yield from self.model.problems()
+        if self.data.is_own:
+            name, params = self.data.name, self.data.params
+            yield from function_problems(name, DATA_ARGUMENTS, params, "data.params")
+        for name in filter(is_reference, self.train.functions()):
+            yield from function_problems(name, None, {}, "train.loss")
 
     def check_data(self, raw: tuple[int | None, ...], classes: int | None) -> None:
         """Refuse data that the model cannot take, as far as it is known.
@@ -129,7 +157,16 @@ class Config(Section):
         Raises:
             InputError: there is nothing to search.
         """
-        return self._with("tune").model_copy(update={"compare": None})
+        tune = self._with("tune").tune
+        if tune.objective is None:
+            tune = tune.model_copy(update={"objective": self.usual_objective()})
+        return self.model_copy(update={"compare": None, "tune": tune})
+
+    def usual_objective(self) -> Objective:
+        """Return what a sweep's best trial is best at where its section does not say it."""
+        part = "" if self.data.validation == "none" else "val_"
+        name, direction = ("accuracy", "max") if self._has_accuracy else ("loss", "min")
+        return Objective(name=f"{part}{name}", direction=direction)
 
     def _with(self, section: str) -> "Config":
         if getattr(self, section) is None:

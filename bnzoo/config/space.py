@@ -12,6 +12,7 @@ from bnzoo.config.schema import Config, Overrides
 from bnzoo.config.train import Train
 from bnzoo.config.tune import CONTINUOUS_STEPS, Range, Tune
 from bnzoo.config.variants import plain_tree, resolve
+from bnzoo.errors import nearest
 
 DIGITS = 4  # of a range's values: 0.03162 says enough, and its folder is called so
 MOST_TRIALS = 100_000  # of a grid that does not say with max_trials that it may be larger
@@ -63,7 +64,12 @@ def space_of(config: Config) -> list[Dimension]:
 
 
 def _is_whole(tree: dict, path: str, span: Range, parents: Overrides) -> bool:
-    """Tell whether a key takes whole numbers only: batch sizes do, rates from 1 to 10 do not."""
+    """Tell whether a key takes whole numbers only: batch sizes do, rates from 1 to 10 do not.
+
+    Of the arguments of functions of the user's own nothing is known: two whole ends say so.
+    """
+    if path.startswith(("model.params.", "data.params.")):
+        return isinstance(span.min, int) and isinstance(span.max, int)
     whole, fraction = (
         attempt(resolve, tree, {**parents, path: value}, "tune.space")[0]
         for value in (span.min, span.min + 0.5)
@@ -149,13 +155,14 @@ def _combination_problems(tree: dict, tune: Tune, space: list[Dimension]) -> Ite
     """Name what would stop a trial, or make its result another's."""
     first: dict[str, str] = {}
     same: list[str] = []
-    metric = tune.objective.name
     for values in _to_try(tune, space):
         yield from _overwritten(values)
         config, problems = attempt(resolve, tree, values, "tune.space")
         yield from problems
         if config is None:
             continue
+        metric = (tune.objective or config.usual_objective()).name
+        yield from _metric_problems(metric, config)
         if metric.startswith("val_") and config.data.validation == "none":
             yield (
                 f"tune.objective.name: expected a metric that every run has, got {metric!r}, which "
@@ -171,6 +178,16 @@ def _combination_problems(tree: dict, tune: Tune, space: list[Dimension]) -> Ite
             "tune.space: expected another config for each combination, got the same for "
             f"{same[0]}. Leave out one of the values, or name in tune.conditions where a key is "
             "searched."
+        )
+
+
+def _metric_problems(metric: str, config: Config) -> Iterator[str]:
+    """Name an objective that no run has. Of other metrics than these, Keras chooses the names."""
+    known = ("val_accuracy", "val_loss", "accuracy", "loss", "seconds")
+    if config.train.loss is None and metric not in known:
+        yield (
+            f"tune.objective.name: expected {', '.join(map(repr, known[:-1]))} or {known[-1]!r}, "
+            f"got {metric!r}. {nearest(metric, known) or 'Others come with train.metrics.'}"
         )
 
 

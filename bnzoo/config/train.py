@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from bnzoo.config.own import checked_reference
 from bnzoo.config.section import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -186,6 +187,13 @@ class EarlyStopping(Section):
     restore_best_weights: bool = True
 
 
+def _function_name(name: str) -> str:
+    return checked_reference(name) if ":" in name else name
+
+
+FunctionName = Annotated[str, AfterValidator(_function_name)]
+
+
 class FollowedWeight(Section):
     """One single weight whose value is written down after each epoch.
 
@@ -206,11 +214,20 @@ class FollowedWeight(Section):
         return f"{self.layer}/{self.weight}[{','.join(map(str, self.index))}]"
 
 
+def _leaves(part: Any) -> list[str]:
+    parts = part.values() if isinstance(part, dict) else part or ()
+    return [part] if isinstance(part, str) else [name for one in parts for name in _leaves(one)]
+
+
 class Train(Section):
     """How the model is trained.
 
     Attributes:
         epochs: passes over the training data.
+        loss: a name of Keras, such as `mse`, or a function of your own, such as
+            `my_losses.py:loss`; of a model with several outputs, one for each by its name. Null is
+            the cross-entropy of logits, with the accuracy, for data with classes.
+        metrics: names of Keras, or functions of your own, as `loss`; null is none beside the loss.
         optimizer: its name, or a mapping with its name and arguments.
         schedule: of the learning rate: its name, or a mapping with its name and arguments.
         precision: Keras' global dtype policy of the run.
@@ -224,6 +241,12 @@ class Train(Section):
     """
 
     epochs: PositiveInt = 10
+    loss: FunctionName | dict[str, FunctionName] | None = None
+    metrics: (
+        Annotated[tuple[FunctionName, ...], Field(strict=False)]
+        | dict[str, Annotated[tuple[FunctionName, ...], Field(strict=False)]]
+        | None
+    ) = None
     optimizer: Annotated[Optimizer, _named("sgd", Optimizer)] = SGD()
     schedule: Annotated[Schedule, _named("constant", Schedule)] = Constant()
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
@@ -235,3 +258,21 @@ class Train(Section):
     follow_weights: Annotated[
         tuple[FollowedWeight, ...], each_once("weight", lambda weight: weight.label)
     ] = Field((), strict=False)
+
+    @model_validator(mode="after")
+    def _metrics_have_a_loss(self) -> "Train":
+        if self.metrics is not None and self.loss is None:
+            raise ValueError(
+                f"metrics: expected a loss beside them, got metrics: {self.metrics!r} alone. "
+                "Set loss, for example sparse_categorical_crossentropy."
+            )
+        return self
+
+    def functions(self) -> list[str]:
+        """Return the names of loss and metrics, as the config has them."""
+        return [*_leaves(self.loss), *_leaves(self.metrics)]
+
+    @property
+    def main_metric(self) -> str:
+        """What the model is judged by: `accuracy` where it is measured, else `loss`."""
+        return "accuracy" if self.loss is None or "accuracy" in self.functions() else "loss"

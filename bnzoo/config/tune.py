@@ -18,11 +18,12 @@ class Objective(Section):
     """What the best trial is best at: a column of `history.csv`, at its best epoch.
 
     Attributes:
-        name: the column.
+        name: the column: loss or accuracy, of the validation with `val_`; `seconds`; or one of the
+            `train.metrics`.
         direction: whether more or less is better. Never guessed from the name.
     """
 
-    name: Literal["val_accuracy", "val_loss", "accuracy", "loss", "seconds"]
+    name: str
     direction: Literal["max", "min"]
 
 
@@ -79,7 +80,8 @@ class Tune(Section):
         algorithm: `grid` tries every combination; `random` draws them; `bayesian` draws some and
             then asks a Gaussian process; `hyperband` gives many a few epochs, and the best of them
             `train.epochs`.
-        objective: what the best trial is best at.
+        objective: what the best trial is best at; null is the highest `val_accuracy`, or the lowest
+            `val_loss` where no accuracy is measured.
         space: by the dotted path of a key, its values or its range.
         conditions: by a path of the space, for which values of other paths it is searched; else
             it is left as the config has it.
@@ -90,7 +92,7 @@ class Tune(Section):
     """
 
     algorithm: Literal["grid", "random", "bayesian", "hyperband"]
-    objective: Objective
+    objective: Objective | None = None
     space: dict[str, Searched] = Field(min_length=1)
     conditions: dict[str, dict[str, Values]] = Field(default_factory=dict)
     executions_per_trial: PositiveInt = 1

@@ -102,6 +102,8 @@ def resolve(tree: dict, overrides: Overrides, source: str) -> Config:
         changed, found = attempt(apply_overrides, tree, [(path, value)], f"{source}: ")
         tree, problems = changed or tree, problems + found
     config, found = attempt(check, Config, tree, source)
+    if config:
+        found = [f"{source}: {line}" for line in config.function_problems()]
     if problems + found:
         raise InputError("\n".join(problems + found))
     return config

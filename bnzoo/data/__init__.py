@@ -1,12 +1,14 @@
 """Data sets as batches that `model.fit` accepts. Importing this loads no TensorFlow."""
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnzoo.config.data import DATASETS, Data, split_name
 from bnzoo.config.problems import check
 from bnzoo.errors import InputError
+from bnzoo.own_code import is_reference
 
 if TYPE_CHECKING:
     from bnzoo.data.source import Source
@@ -20,6 +22,7 @@ __all__ = [
     "list_datasets",
     "load",
     "load_test",
+    "numpy_batches",
 ]
 
 MEMORY_LIMIT = 2**30
@@ -30,7 +33,8 @@ def load(name: str, *, seed: int = 0, memory_limit: int = MEMORY_LIMIT, **params
     """Load a data set as training, validation and test batches.
 
     Args:
-        name: one of `list_datasets()`, such as `"digits"` or `"folder:photos"`.
+        name: one of `list_datasets()`, such as `"digits"` or `"folder:photos"`; or a function of
+            your own, such as `"my_data.py:load"`.
         seed: decides the validation split, the order of each epoch, augmentation and random
             lengths; from 0 to 2**32 - 1. Equal seeds give equal batches.
         memory_limit: decoded size in bytes up to which a set is kept in memory; 1 GiB, of which
@@ -54,6 +58,10 @@ def load(name: str, *, seed: int = 0, memory_limit: int = MEMORY_LIMIT, **params
         raise InputError(
             f"seed: expected a whole number from 0 to {MAX_SEED}, got {seed!r}. For example 0."
         )
+    if settings.is_own:
+        from bnzoo.data.own import open_own
+
+        return open_own(settings, seed)
     source = _open(settings, memory_limit)
     from bnzoo.data.splits import build_splits
 
@@ -62,7 +70,7 @@ def load(name: str, *, seed: int = 0, memory_limit: int = MEMORY_LIMIT, **params
 
 def load_test(
     name: str, *, seed: int = 0, scale: float | None = None, **params: Any
-) -> tuple[Any, "Source"]:
+) -> tuple[Any, "Source | Splits"]:
     """Load the test split alone; class folders may lie in a `folder:<path>` itself.
 
     Args:
@@ -80,6 +88,9 @@ def load_test(
         InputError: as `load`.
     """
     settings = check(Data, {"name": name, **params}, "data")
+    if settings.is_own:
+        splits = load(**settings.model_dump(), seed=seed)
+        return splits.test, splits
     source = _open(settings, MEMORY_LIMIT, only_test=True)
     from bnzoo.data.splits import build_test
 
@@ -109,6 +120,13 @@ def _open(settings: Data, memory_limit: int, only_test: bool = False) -> Any:
     return open_tfds(rest or kind, settings, memory_limit)
 
 
+def numpy_batches(batches: Any) -> Iterable[tuple]:
+    """Yield the batches of a split as NumPy arrays, whichever data set they are."""
+    from bnzoo.data.own import numpy_batches
+
+    return numpy_batches(batches)
+
+
 def check_available(name: str) -> None:
     """Make sure that a data set of TFDS is in place or can be fetched; other names pass.
 
@@ -118,7 +136,7 @@ def check_available(name: str) -> None:
         InputError: says how to get the data.
     """
     kind, rest = split_name(name)
-    if kind not in ("digits", "folder", "npz"):
+    if kind not in ("digits", "folder", "npz") and not is_reference(kind):
         from bnzoo.data import preparation
 
         preparation.check_available(rest or kind)
@@ -145,6 +163,8 @@ def describe_images(name: str) -> tuple[tuple[int | None, ...], int] | None:
 def is_in_place(name: str) -> bool:
     """Tell whether loading a data set needs no download; False also for names without files."""
     kind, rest = split_name(name)
+    if is_reference(kind):  # only running it would tell
+        return False
     if kind in ("digits", "folder", "npz"):
         return kind == "digits" or Path(rest).expanduser().exists()
     from bnzoo.data import preparation

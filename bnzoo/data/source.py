@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from keras import tree
 
 from bnzoo.config.data import CHANNELS, Data
 from bnzoo.data import preprocessing
@@ -35,34 +36,41 @@ Finish = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]
 Prepare = Callable[[tf.Tensor], tf.Tensor]
 
 
+def _as_they_are(features: tf.Tensor) -> tf.Tensor:
+    return features
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ArrayExamples:
     """Examples in memory, or the paths of their files.
 
     Attributes:
         features: uint8 or float32 tensor of shape (n, ...), or string tensor of shape (n,) with
-            the paths of image files; on the CPU.
-        labels: int32 array of shape (n,).
+            the paths of image files; on the CPU. Of a function of the user's own, any tensors.
+        labels: int32 array of shape (n,); of a function of the user's own, any tensors.
         prepare: applied to each gathered batch of features: decodes files, or resizes images that
             would not fit into memory all at once.
     """
 
     features: tf.Tensor
     labels: np.ndarray
-    prepare: Prepare = tf.identity
+    prepare: Prepare = _as_they_are
 
     def batches(
         self, subset: np.ndarray, key: tf.Tensor | None, batch_size: int, finish: Finish
     ) -> tf.data.Dataset:
         """Present a subset in batches; whole batches are gathered at once."""
-        order, labels = tf.constant(subset, tf.int64), tf.constant(self.labels)
+        order = tf.constant(subset, tf.int64)
+        labels = tree.map_structure(tf.constant, self.labels)
         if key is not None:
             order = tf.random.experimental.stateless_shuffle(order, seed=key)
 
         def gather(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             indices = order[batch * batch_size : (batch + 1) * batch_size]
-            features = self.prepare(tf.gather(self.features, indices))
-            return finish(features, tf.gather(labels, indices), indices)
+            features, chosen = tree.map_structure(
+                lambda part: tf.gather(part, indices), (self.features, labels)
+            )
+            return finish(self.prepare(features), chosen, indices)
 
         num_batches = -(-len(subset) // batch_size)
         return tf.data.Dataset.range(num_batches).map(gather, num_parallel_calls=tf.data.AUTOTUNE)

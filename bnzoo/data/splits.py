@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -38,7 +39,8 @@ class Splits:
     """A data set, ready for `model.fit`.
 
     Each data set yields batches (x, y): x float32 of shape (batch, *input_shape), y int32 of shape
-    (batch,). The last batch of a split may be smaller.
+    (batch,); of a function of the user's own, what it returned. The last batch of a split may be
+    smaller.
 
     Attributes:
         name: of the data set, as it was asked for.
@@ -46,9 +48,10 @@ class Splits:
         validation: always in the same order; `None` for `validation: none`, and the test data for
             `validation: test`.
         test: always in the same order.
-        num_classes: number of classes.
-        input_shape: shape of one x, without the batch.
-        class_names: one name for each class, in the order of the labels.
+        num_classes: number of classes; `None` where a function of the user's own returns no labels.
+        input_shape: shape of one x, without the batch; of nested ones each.
+        class_names: one name for each class, in the order of the labels; empty without classes, or
+            where a label belongs to a part of an example.
         num_train: training examples.
         num_validation: validation examples, 0 without validation.
         num_test: test examples.
@@ -62,7 +65,7 @@ class Splits:
     train: tf.data.Dataset
     validation: tf.data.Dataset | None
     test: tf.data.Dataset
-    num_classes: int
+    num_classes: int | None
     input_shape: tuple[int, ...]
     class_names: tuple[str, ...]
     num_train: int
@@ -73,6 +76,11 @@ class Splits:
     reading: str | None
     fingerprint: str
     _counter: EpochCounter = dataclasses.field(repr=False)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of `train`, whose number a Keras data set tells in its own way."""
+        return getattr(self.train, "num_batches", None) or len(self.train)
 
     def begin_epoch(self, epoch: int) -> None:
         """Let the next iteration over `train` present this epoch, counted from 0.
@@ -206,16 +214,12 @@ class Pipeline:
             counter: says which epoch it is.
         """
 
-        @tf.autograph.experimental.do_not_convert  # nothing in it needs converting; TFDS cannot be
         def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
             key = stream_key(self.seed, epoch, Purpose.ORDER)
             finish = self._finish(len(examples.labels), Purpose.TRAIN_LENGTH, epoch)
             return examples.batches(subset, key, self.settings.batch_size, finish)
 
-        epochs = tf.data.Dataset.range(1).map(
-            lambda _: tf.ensure_shape(tf.numpy_function(counter.take, [], tf.int64), ())
-        )
-        return self._prefetched(epochs.flat_map(one_epoch), subset)
+        return self._prefetched(epoch_by_epoch(one_epoch, counter), subset)
 
     def ordered(self, examples: Examples, subset: np.ndarray, purpose: Purpose) -> tf.data.Dataset:
         """Present examples in their own order and alike, every time.
@@ -255,6 +259,27 @@ class Pipeline:
         return finish
 
     def _prefetched(self, batches: tf.data.Dataset, subset: np.ndarray) -> tf.data.Dataset:
-        num_batches = -(-len(subset) // self.settings.batch_size)
-        batches = batches.apply(tf.data.experimental.assert_cardinality(num_batches))
-        return batches.prefetch(tf.data.AUTOTUNE)
+        return prefetched(batches, len(subset), self.settings.batch_size)
+
+
+def epoch_by_epoch(
+    one_epoch: Callable[[tf.Tensor], tf.data.Dataset], counter: EpochCounter
+) -> tf.data.Dataset:
+    """Return a data set that is another epoch's each time it is iterated.
+
+    Args:
+        one_epoch: makes the batches of an epoch, from its number.
+        counter: says which epoch it is.
+    """
+    epochs = tf.data.Dataset.range(1).map(
+        lambda _: tf.ensure_shape(tf.numpy_function(counter.take, [], tf.int64), ())
+    )
+    # Nothing in it needs converting; TFDS cannot be.
+    return epochs.flat_map(tf.autograph.experimental.do_not_convert(one_epoch))
+
+
+def prefetched(batches: tf.data.Dataset, num_examples: int, batch_size: int) -> tf.data.Dataset:
+    """Return batches that are prepared ahead, and whose number is known."""
+    num_batches = -(-num_examples // batch_size)
+    batches = batches.apply(tf.data.experimental.assert_cardinality(num_batches))
+    return batches.prefetch(tf.data.AUTOTUNE)

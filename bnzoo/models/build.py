@@ -6,7 +6,9 @@ from typing import Any
 import keras
 
 from bnzoo.config.models import MODEL_NAMES, ModelParameters, model_parameters
+from bnzoo.config.own import OwnModel
 from bnzoo.models.networks import build_conv1d, build_dense, build_lenet, build_small_conv
+from bnzoo.models.own import build_own
 
 BUILDERS: dict[str, Callable[[Any], keras.Model]] = {
     "conv1d": build_conv1d,
@@ -45,14 +47,20 @@ def build(name: str, placement: str = "before", **params: Any) -> keras.Model:
     return build_model(model_parameters(name, placement=placement, **params))
 
 
-def build_model(parameters: ModelParameters) -> keras.Model:
+def build_model(parameters: ModelParameters | OwnModel) -> keras.Model:
     """Build from checked parameters, for example the `model` section of a config.
 
     Args:
-        parameters: of one model; sizes left open are the published ones.
+        parameters: of one model; sizes left open are the published ones, or unknown to a function
+            of the user's own.
 
     Returns:
         The uncompiled model.
+
+    Raises:
+        InputError: a function of the user's own fails, or returns no model.
     """
+    if isinstance(parameters, OwnModel):
+        return build_own(parameters)
     parameters = parameters.resolved()
     return BUILDERS[parameters.name](parameters)

@@ -60,8 +60,9 @@ class Answers:
     mistakes: tuple[Mistake, ...]
 
 
-# The answers of a model, and `evaluation_record` of them.
-Evaluation = tuple[Answers, dict[str, Any]]
+# The answers of a model, and `evaluation_record` of them; or None and the loss and metrics of one
+# that is no classifier of the zoo's kind.
+Evaluation = tuple[Answers | None, dict[str, Any]]
 
 
 def collect_answers(
@@ -162,16 +163,16 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def write_evaluation(folder: Path, answers: Answers, record: dict[str, Any]) -> None:
+def write_evaluation(folder: Path, answers: Answers | None, record: dict[str, Any]) -> None:
     """Write `evaluation.json`, `evaluation.html` and the figures as PNG into a folder.
 
     Args:
         folder: made if missing.
-        answers: of a model.
-        record: of `evaluation_record`.
+        answers: of a model; None where it is no classifier.
+        record: of `evaluation_record`; without answers its `metrics` are shown.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parts = evaluation_parts(folder, answers, record)
+    parts = evaluation_parts(folder, answers, record) if answers else {"record": record}
     page = render("evaluation.html.j2", evaluation=parts)
     write_atomically(folder / "evaluation.html", page)
     write_atomically(folder / "evaluation.json", json.dumps(record, indent=2) + "\n")

@@ -25,12 +25,9 @@ DIVERGED_ROOM = 10  # diverged runs may stretch the loss up to this times what t
 
 
 def curve_pictures(folder: Path, variants: Sequence[VariantRuns], summary: dict) -> list[Picture]:
-    """Draw accuracy and training loss over epochs, and write both as PNG."""
+    """Draw each metric and the training loss over epochs, and write all as PNG."""
     pictures = []
-    for name, column, title in (
-        ("accuracy", *_accuracy(variants, summary)),
-        ("loss", "loss", "Training loss of each epoch"),
-    ):
+    for name, column, title in _curves(variants, summary):
         figure = drawn(draw_curves, variants, column, title)
         description, caption = _description(variants, column, title), _caption(variants, column)
         pictures.append(picture(figure, folder, name, description, caption))
@@ -114,7 +111,7 @@ def _draw_single_epoch(
     axes.set_ylim(len(variants) - 0.5, -0.7)
     axes.margins(x=0.12)
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    if column.endswith("accuracy"):
+    if formatting.is_share(column):
         axes.xaxis.set_major_formatter(percent_ticks())
     axes.grid(True, axis="x")
     return figure
@@ -125,7 +122,7 @@ def _set_scale(axes: Axes, variants: Sequence[VariantRuns], column: str) -> None
     if not values.size:
         return
     low, high = values.min(), values.max()
-    is_share = column.endswith("accuracy")
+    is_share = formatting.is_share(column)
     room = 0.06 * max(high - low, 0.01 if is_share else 1e-6)
     axes.set_ylim(low - room, high + room)
     if is_share:
@@ -159,7 +156,7 @@ def _values_to_show(variants: Sequence[VariantRuns], column: str) -> np.ndarray:
     """Collect what the scale must hold: a last loss of 1e30 is not to flatten the others."""
     needed = _values([run for item in variants for run in item.completed], column)
     others = _values([run for item in variants for run in item.diverged], column)
-    if not needed.size or column.endswith("accuracy"):
+    if not needed.size or formatting.is_share(column):
         return needed if needed.size else others
     return np.concatenate([needed, others[others <= DIVERGED_ROOM * needed.max()]])
 
@@ -187,17 +184,36 @@ def add_legend(figure: Figure, entries: list[tuple[str, Line2D]], columns: int) 
         text.set_text(name)
 
 
-def _accuracy(variants: Sequence[VariantRuns], summary: dict[str, Any]) -> tuple[str, str]:
-    """Choose what was measured after each epoch besides the loss, and say on which examples."""
-    if not _num_epochs(variants, "val_accuracy"):
-        return "accuracy", "Training accuracy of each epoch"
+def _curves(variants: Sequence[VariantRuns], summary: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return name, column and title of each figure.
+
+    They are the metrics, on the validation data where there is any, and the training loss; where
+    there are no metrics, the loss on the validation data too.
+    """
+    columns = {
+        column for item in variants for run in item.runs for row in run.rows for column in row
+    }
+    names = sorted(name for name in columns if f"val_{name}" in columns and name != "loss")
+    found = [(name, *_measured(name, variants, summary)) for name in names]
+    if not names and _num_epochs(variants, "val_loss"):
+        found = [("val_loss", *_measured("loss", variants, summary))]
+    return [*found, ("loss", "loss", "Training loss of each epoch")]
+
+
+def _measured(
+    name: str, variants: Sequence[VariantRuns], summary: dict[str, Any]
+) -> tuple[str, str]:
+    """Choose the column of a metric, and say on which examples it was measured."""
+    words = name.replace("_", " ")
+    if not _num_epochs(variants, f"val_{name}"):
+        return name, f"Training {words} of each epoch"
     if summary["config"]["data"]["validation"] == "test":
-        return "val_accuracy", "Test accuracy after each epoch (published protocol)"
-    return "val_accuracy", "Validation accuracy after each epoch"
+        return f"val_{name}", f"Test {words} after each epoch (published protocol)"
+    return f"val_{name}", f"Validation {words} after each epoch"
 
 
 def _value(value: float, column: str) -> str:
-    return formatting.percent(value) if column.endswith("accuracy") else f"{value:.4g}"
+    return formatting.percent(value) if formatting.is_share(column) else f"{value:.4g}"
 
 
 def _description(variants: Sequence[VariantRuns], column: str, title: str) -> str:

@@ -1,5 +1,6 @@
 """Numbers of a summary as the words of a page; a dash where nothing was measured."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,8 +38,9 @@ def spread(
 
 def change(value: float, metric: str, decimals: int = 1) -> str:
     """Write a difference with its sign: accuracies in percentage points, `+4.5 points`."""
-    scale, unit = (100, " points") if metric.endswith("accuracy") else (1, "")
-    return f"{scale * value:+z.{decimals}f}{unit}".replace("-", MINUS)
+    if not is_share(metric):
+        return f"{value:+.3g}".replace("-", MINUS)
+    return f"{100 * value:+z.{decimals}f} points".replace("-", MINUS)
 
 
 def interval(low: float, high: float, metric: str, decimals: int = 1) -> str:
@@ -50,31 +52,49 @@ def interval(low: float, high: float, metric: str, decimals: int = 1) -> str:
         metric: what was measured.
         decimals: the fewest; as many more, up to 4, as show on which side of 0 each bound lies.
     """
-    scale = 100 if metric.endswith("accuracy") else 1
-    bounds = [scale * low, scale * high]
+    if not is_share(metric):
+        return f"[{low:.3g}, {high:.3g}]".replace("-", MINUS)
+    bounds = [100 * low, 100 * high]
     while decimals < 4 and any(bound and abs(bound) < 0.5 * 10**-decimals for bound in bounds):
         decimals += 1
     texts = [f"{bound:z.{decimals}f}".replace("-", MINUS) for bound in bounds]
     return f"[{', '.join(texts)}]"
 
 
-METRICS = {
-    "val_accuracy": "validation accuracy",
-    "accuracy": "training accuracy",
-    "val_loss": "validation loss",
-    "loss": "training loss",
-    "seconds": "seconds of an epoch",
-}
+def is_share(metric: str) -> bool:
+    """Tell whether a metric is a share, told in percent."""
+    return metric.endswith("accuracy")
+
+
+PARTS = {"val": "validation", "test": "test"}
 
 
 def metric(name: str) -> str:
-    """Name a column of the history in words."""
-    return METRICS[name]
+    """Name a column of the history, or a key such as `test_loss`, in words."""
+    if name == "seconds":
+        return "seconds of an epoch"
+    part, _, rest = name.partition("_")
+    words = f"{PARTS[part]} {rest}" if part in PARTS else f"training {name}"
+    return words.replace("_", " ")
 
 
-def score(statistics: dict[str, Any] | None, name: str) -> str:
-    """Write mean and standard deviation of a column of the history: accuracies in percent."""
-    return percent_spread(statistics) if name.endswith("accuracy") else spread(statistics)
+def score(statistics: dict[str, Any] | None, name: str, decimals: int = 2) -> str:
+    """Write mean and standard deviation of a metric: accuracies in percent.
+
+    Args:
+        statistics: of the values.
+        name: of the metric.
+        decimals: of percentages; other values have those that show four digits.
+    """
+    if is_share(name):
+        return percent_spread(statistics, decimals)
+    return spread(statistics, _decimals(statistics and statistics["mean"]))
+
+
+def _decimals(value: float | None) -> int:
+    """Return how many decimals show four digits of a value, at most 6: 0.01234, 12.34."""
+    size = math.floor(math.log10(abs(value))) if value else 0
+    return min(max(3 - size, 0), 6)
 
 
 def stable_rate(placement: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from bnzoo.reporting.page import metadata, render
 from bnzoo.reporting.series import read_runs
 from bnzoo.reporting.weight_trajectories import trajectory_pictures
 from bnzoo.runs import StudyFolder, best_run
+from bnzoo.runs.metrics import goodness, judged_by
 
 Summary = dict[str, Any]
 
@@ -31,7 +32,8 @@ def write_study_report(
         read_runs(study.path, name, variant["runs"])
         for name, variant in summary["variants"].items()
     ]
-    baseline = summary["variants"][summary["baseline"]]
+    baseline, metric = summary["variants"][summary["baseline"]], judged_by(summary)
+    target = baseline["epochs_to_baseline_best"]["target"]
     has_rows = any(len(run.values("loss")) for item in variants for run in item.runs)
     page = render(
         "study.html.j2",
@@ -39,10 +41,13 @@ def write_study_report(
         missing=_missing(summary),
         curves=curve_pictures(study.figures, variants, summary) if has_rows else [],
         trajectories=trajectory_pictures(study.figures, variants),
-        rows=[_row(name, variant) for name, variant in summary["variants"].items()],
-        target=formatting.percent(baseline["epochs_to_baseline_best"]["target"]),
+        rows=[_row(name, variant, metric) for name, variant in summary["variants"].items()],
+        metric=formatting.metric(metric),
+        is_share=formatting.is_share(metric),
+        others=[formatting.metric(key) for key in _others(baseline, metric)],
+        target=formatting.score({"mean": target}, metric),
         best=best_run_sentence(summary),
-        evaluation=evaluation and evaluation_parts(study.figures, *evaluation),
+        evaluation=evaluation and evaluation[0] and evaluation_parts(study.figures, *evaluation),
         diverged=_diverged(summary),
         metadata=metadata(summary, variants),
         overrides={name: as_yaml(item["overrides"]) for name, item in summary["variants"].items()},
@@ -65,11 +70,12 @@ def best_run_sentence(summary: Summary) -> str:
     is_steady = not summary["variants"][variant]["diverged"]
     has_others = any(one["diverged"] for one in summary["variants"].values())
     never = " of the variants that never diverged" if is_steady and has_others else ""
-    metric = formatting.metric(run["selection_metric"])
+    metric, key = formatting.metric(run["selection_metric"]), judged_by(summary)
     chosen = f", and of its runs seed {run['seed']} the best {metric}"
+    end = "highest" if goodness(key, 1) > 0 else "lowest"
     return (
-        f"{formatting.run_name(variant, run['seed'])}: {variant} has the highest mean test accuracy"
-        f"{never}{chosen if len(summary['seeds']) > 1 else ''}"
+        f"{formatting.run_name(variant, run['seed'])}: {variant} has the {end} mean "
+        f"{formatting.metric(key)}{never}{chosen if len(summary['seeds']) > 1 else ''}"
     )
 
 
@@ -99,32 +105,40 @@ def _runs(summary: Summary, status: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def _row(name: str, variant: dict[str, Any]) -> dict[str, Any]:
+def _others(variant: dict[str, Any], metric: str) -> list[str]:
+    """Return the keys of what the test measured besides what the variants are judged by."""
+    return [key for key in variant if key.startswith("test_") and key != metric]
+
+
+def _row(name: str, variant: dict[str, Any], metric: str) -> dict[str, Any]:
     runs = variant["runs"]
     completed = sum(run["status"] == "completed" for run in runs)
     steps = variant["steps_to_baseline_best"]
     return {
         "name": name,
-        "accuracy": formatting.percent_spread(variant["test_accuracy"]),
+        "score": formatting.score(variant[metric], metric),
         "seeds": {
-            f"seed {run['seed']}": formatting.percent(run["test_accuracy"])
+            f"seed {run['seed']}": formatting.score({"mean": run[metric]}, metric)
             if run["status"] == "completed"
             else run["status"]
             for run in runs
         },
-        "difference": _difference(variant["difference"]),
+        "difference": _difference(variant["difference"], metric),
         "epochs": formatting.reached(variant["epochs_to_baseline_best"], completed),
         "steps": f"{steps['mean']:,.0f} steps" if steps["n"] else "",
-        "test_loss": formatting.spread(variant["test_loss"]),
+        "others": {
+            formatting.metric(key): formatting.spread(variant[key])
+            for key in _others(variant, metric)
+        },
         "first_loss": formatting.spread(variant["first_epoch_loss"]),
         "seconds": formatting.spread(variant["seconds_per_epoch"], 2),
     }
 
 
-def _difference(found: dict[str, Any] | None) -> str:
+def _difference(found: dict[str, Any] | None, metric: str) -> str:
     if not found or found["mean"] is None:
         return formatting.NOTHING
-    gain = formatting.change(found["mean"], "accuracy", 2).removesuffix(" points")
+    gain = formatting.change(found["mean"], metric, 2).removesuffix(" points")
     if not found["interval"]:
         return f"{gain} (one seed)"
-    return f"{gain} {formatting.interval(*found['interval'], 'accuracy', 2)}"
+    return f"{gain} {formatting.interval(*found['interval'], metric, 2)}"

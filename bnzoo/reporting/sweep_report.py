@@ -34,6 +34,7 @@ def write_sweep_report(folder: Path, summary: dict[str, Any]) -> None:
         placements=[_placement_row(summary, name) for name in summary["placements"]],
         trials=[_trial_row(summary, trial) for trial in summary["trials"]],
         metric=formatting.metric(summary["objective"]["name"]),
+        test_metric=formatting.metric(_tested(summary)),
         metadata=metadata(summary, runs),
         config=as_yaml(summary["config"]),
     )
@@ -49,7 +50,7 @@ def grid_pictures(folder: Path, grid: Grid, summary: dict[str, Any]) -> list[Pic
         summary: the content of its `summary.json`.
     """
     objective, many_seeds = summary["objective"], len(summary["seeds"]) > 1
-    is_share = objective["name"].endswith("accuracy")
+    is_share = formatting.is_share(objective["name"])
     metric = formatting.metric(objective["name"]).capitalize()
     mean = "the mean over its seeds" if many_seeds else "one seed"
     if grid.is_table and grid.is_number:
@@ -108,10 +109,15 @@ def _placement_row(summary: dict[str, Any], name: str) -> dict[str, Any]:
         "name": name,
         "score": formatting.score(best and best["scores"], summary["objective"]["name"]),
         "trial": best["trial"] if best else formatting.NOTHING,
-        "test_accuracy": formatting.percent_spread(best and best["test_accuracy"]),
+        "tested": formatting.score(best and best[_tested(summary)], _tested(summary)),
         "rate": formatting.stable_rate(entry),
         "diverged": f"{entry['diverged']} of {entry['trials']}" if entry["diverged"] else "none",
     }
+
+
+def _tested(summary: dict[str, Any]) -> str:
+    """Return the key of the test's result; sweeps of earlier versions had the accuracy only."""
+    return f"test_{summary.get('metric', 'accuracy')}"
 
 
 def _trial_row(summary: dict[str, Any], trial: dict[str, Any]) -> dict[str, Any]:

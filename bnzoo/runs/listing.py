@@ -7,6 +7,7 @@ from typing import Any
 
 from bnzoo.errors import InputError
 from bnzoo.runs.folder import Folder
+from bnzoo.runs.metrics import goodness, judged_by, main_metric
 from bnzoo.runs.run_folder import RunFolder
 from bnzoo.runs.study_folder import StudyFolder
 from bnzoo.runs.sweep_folder import SweepFolder
@@ -79,9 +80,13 @@ def _best(folder: Folder, status: str) -> tuple[str | None, float | None]:
         return None, None
     summary = folder.summary()
     if folder.kind == "run":
-        return "test accuracy", summary["test"]["accuracy"]
+        metric = main_metric(summary["test"])
+        return f"test {metric}", summary["test"][metric]
     if folder.kind == "study":
-        means = [variant["test_accuracy"]["mean"] for variant in summary["variants"].values()]
-        return "test accuracy", max((mean for mean in means if mean is not None), default=None)
+        key = judged_by(summary)
+        means = [variant[key]["mean"] for variant in summary["variants"].values()]
+        measured = [mean for mean in means if mean is not None]
+        best = max(measured, key=lambda mean: goodness(key, mean), default=None)
+        return summary["metric"], best
     best = summary["best"]
     return summary["objective"]["name"], best and best["scores"]["mean"]

@@ -1,24 +1,20 @@
 """The folder of one run: the only file that knows what lies where in it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+from bnzoo import own_code
 from bnzoo.config import Config
 from bnzoo.errors import InputError, plural
-from bnzoo.files import RowFile, read_rows, write_atomically
+from bnzoo.files import RowFile, read_columns, read_rows, write_atomically
 from bnzoo.runs.folder import Folder, what_differs
+from bnzoo.runs.metrics import history_columns
 
-HISTORY_COLUMNS = (
-    "epoch",
-    "loss",
-    "accuracy",
-    "val_loss",
-    "val_accuracy",
-    "learning_rate",
-    "seconds",
-)
+HISTORY_COLUMNS = history_columns(("loss", "accuracy"))
+"""Of a classifier; what else is measured has columns of its own."""
 
 
 class RunFolder(Folder):
@@ -26,7 +22,8 @@ class RunFolder(Folder):
 
     `config.yaml` (resolved), `data.json` (what data it met), `history.csv` (a row per epoch),
     `model.keras`, `summary.json`, `weights_path.csv` where single weights are followed,
-    `tensorboard/`, and while a run is not finished `checkpoint/`, from which it can be resumed.
+    `tensorboard/`, `code/` with the text of files of the user's own, as evidence: nothing here is
+    ever run by itself; and while a run is not finished `checkpoint/`, from which it can be resumed.
     """
 
     kind, command = "run", "train"
@@ -38,6 +35,7 @@ class RunFolder(Folder):
         self.model_file = self.path / "model.keras"
         self.weights_path_file = self.path / "weights_path.csv"
         self.tensorboard = self.path / "tensorboard"
+        self.code = self.path / "code"
         self.checkpoints = self.path / "checkpoint"
         self.first_loss_file = self.checkpoints / "first_loss.json"
 
@@ -52,12 +50,26 @@ class RunFolder(Folder):
             InputError: a resumed run met other data before.
         """
         if data:
-            if self.data_file.exists():
-                self._refuse_other_data(json.loads(self.data_file.read_text()), data)
-            write_atomically(self.data_file, json.dumps(data, indent=2) + "\n")
+            self.check_data(data)
+            code = own_code.digests(config.own_functions())
+            facts = {**data, "code": code} if code else data
+            write_atomically(self.data_file, json.dumps(facts, indent=2) + "\n")
+        self._keep_code(config)
         super().claim(config)
 
-    def _refuse_other_data(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+    def _met(self) -> dict[str, Any]:
+        return json.loads(self.data_file.read_text()) if self.data_file.exists() else {}
+
+    def check_data(self, now: dict[str, Any]) -> None:
+        """Check that a run has met this data, if it has met any.
+
+        Args:
+            now: facts about the data, JSON-able.
+
+        Raises:
+            InputError: it has met other data; what differs is named.
+        """
+        before = {key: value for key, value in self._met().items() if key != "code"}
         # A fact that earlier versions did not record is no difference.
         changed = [key for key in before if before[key] != now.get(key)]
         if changed:
@@ -67,13 +79,22 @@ class RunFolder(Folder):
                 "Bring the data back, or start a new run in another folder with --out."
             )
 
+    def _keep_code(self, config: Config) -> None:
+        """Keep the text of the user's files; how they are told from others is in `data.json`."""
+        for name, text in own_code.sources(config.own_functions()).items():
+            self.code.mkdir(exist_ok=True)
+            plain = re.sub(r"[^\w.-]+", "-", name.removesuffix(".py")).strip("-.")
+            write_atomically(self.code / f"{plain}.py", text)
+
     def resume(self, config: Config) -> None:
         """Check that the folder holds a run of `config` that can be continued.
 
         Raises:
-            InputError: there is none, it is another config's, or its checkpoint is gone.
+            InputError: there is none, it is another config's, its checkpoint is gone, or the user's
+                own files are others.
         """
         super().resume(config)
+        own_code.check_unchanged(self._met().get("code", {}), config.own_functions())
         epochs, (done, _) = len(self.history()), self.last_checkpoint() or (0, None)
         # A crash leaves one row more than checkpoints, beside the loss of the first batch.
         is_whole = done <= epochs <= done + 1 and (not epochs or self.checkpoints.exists())
@@ -152,7 +173,8 @@ class RunFolder(Folder):
         for name in ("data_file", "history_file", "weights_path_file"):
             if getattr(earlier, name).exists():
                 shutil.copyfile(getattr(earlier, name), getattr(self, name))
-        RowFile(self.history_file, HISTORY_COLUMNS, summary["model_epoch"])  # drops later rows
+        columns = read_columns(self.history_file) or HISTORY_COLUMNS
+        RowFile(self.history_file, columns, summary["model_epoch"])  # drops later rows
         super().claim(config)
 
     def keep_first_loss(self, loss: float) -> None:

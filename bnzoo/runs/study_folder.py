@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from bnzoo.runs.metrics import goodness, judged_by
 from bnzoo.runs.run_folder import FolderOfRuns
 
 
@@ -26,10 +27,11 @@ class StudyFolder(FolderOfRuns):
 def best_run(summary: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
     """Choose the run to use of a study.
 
-    The variant is the one with the best mean test accuracy among those that never diverged
-    (among all that have one, if all diverged once). Of its runs it is the one whose best epoch was
-    best by the metric that selects epochs: validation accuracy where there is any. The test set
-    has no say in which run it is, unless it is the validation set.
+    The variant is the one with the best mean test accuracy (test loss, where no accuracy is
+    measured) among those that never diverged (among all that have one, if all diverged once). Of
+    its runs it is the one whose best epoch was best by the metric that selects epochs: that of the
+    validation where there is any. The test set has no say in which run it is, unless it is the
+    validation set.
 
     Args:
         summary: the content of the study's `summary.json`.
@@ -37,10 +39,16 @@ def best_run(summary: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
     Returns:
         The variant's name and the run's entry in the summary; None where every run diverged.
     """
-    found = {name: one for name, one in summary["variants"].items() if one["test_accuracy"]["n"]}
+    key = judged_by(summary)
+    found = {name: one for name, one in summary["variants"].items() if one[key]["n"]}
     steady = {name: one for name, one in found.items() if not one["diverged"]} or found
     if not found:
         return None
-    name = max(steady, key=lambda name: steady[name]["test_accuracy"]["mean"])
+    name = max(steady, key=lambda name: goodness(key, steady[name][key]["mean"]))
     completed = [run for run in found[name]["runs"] if run["status"] == "completed"]
-    return name, max(completed, key=lambda run: run["best"][run["selection_metric"]])
+    return name, max(completed, key=_best_epoch)
+
+
+def _best_epoch(run: dict[str, Any]) -> float:
+    metric = run["selection_metric"]
+    return goodness(metric, run["best"][metric])

@@ -105,7 +105,7 @@ class SweepFolder(FolderOfRuns):
         return [
             f"{part}.{key}: {before[part].get(key)} there, {now.get(key)} here"
             for part, now in origin.items()
-            for key in before[part]  # an older version may have written fewer
+            for key in before.get(part, {})  # an older version may have written fewer
             if before[part][key] != now.get(key)
         ]
 

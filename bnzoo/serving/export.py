@@ -177,7 +177,9 @@ def _known_to_run(folder: RunFolder, source: Path) -> dict[str, Any]:
     metadata = {"config": config.model_dump(mode="json"), "data": facts, "test": summary["test"]}
     if folder.path != source:
         metadata["run"] = folder.path.relative_to(source).as_posix()
+    is_classifier = config.train.loss is None and facts["class_names"]
     return {
+        "output": "logits" if is_classifier else "auto",
         "class_names": facts["class_names"],
         "preprocessing": Preprocessing.from_dict(facts["preprocessing"]),
         "examples": run_examples(config),

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import keras
 
-from bnzoo import data
+from bnzoo import data, own_code
 from bnzoo.config import Config
-from bnzoo.models import build_model
+from bnzoo.training.building import build_for
 from bnzoo.training.callbacks import find_weight
-from bnzoo.training.compiling import compile_model
 from bnzoo.training.settings import run_settings
 
 # The first steps compile and fill caches; then enough for a median, but no longer than the seconds.
@@ -35,16 +34,16 @@ def measure_seconds(config: Config) -> tuple[float, float]:
     with run_settings(config):
         started = time.perf_counter()
         splits = data.load(**config.data.model_dump(), seed=config.seed)
-        model = build_model(config.model.resolved(splits.input_shape, splits.num_classes))
+        model = build_for(config, splits)
         for followed in config.train.follow_weights:
             find_weight(model, followed)
-        compile_model(model, config.train, len(splits.train))
         clock = _Clock()
-        model.fit(
-            splits.train, epochs=SKIPPED_STEPS + 1, callbacks=[clock], shuffle=False, verbose=0
-        )
+        with own_code.named(config.own_functions()):
+            model.fit(
+                splits.train, epochs=SKIPPED_STEPS + 1, callbacks=[clock], shuffle=False, verbose=0
+            )
         start = clock.ends[0] - started
-        epoch = len(splits.train) * clock.step_seconds()
+        epoch = splits.steps_per_epoch * clock.step_seconds()
         if splits.validation is not None:
             steps = min(len(splits.validation), VALIDATION_STEPS)
             start += _seconds(lambda: model.evaluate(splits.validation, steps=1, verbose=0))

@@ -1,5 +1,6 @@
 """What a trained model gets right and wrong on labeled data: its test set, or one's own."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from bnzoo import data
 from bnzoo.config import Config
 from bnzoo.errors import InputError
+from bnzoo.own_code import is_reference
 from bnzoo.reporting.classification import Evaluation, collect_answers, evaluation_record
 from bnzoo.runs import RunFolder, usable_run
 from bnzoo.saving import load_model
@@ -19,7 +21,12 @@ def evaluate_run(path: str | Path, data_name: str | None = None) -> Evaluation:
 
     Args:
         path: the folder.
-        data_name: data whose test split is taken; by default that of the run.
+        data_name: data whose test split is taken; by default that of the run. A function of the
+            user's own must be named: a run's folder decides about no code that is run.
+
+    Returns:
+        The answers, and their numbers as JSON has them (`evaluation_record`). Of a run with a
+        `train.loss`, no answers, and the loss and the metrics as `metrics`.
 
     Raises:
         InputError: as `load_model` and `evaluate`.
@@ -30,9 +37,16 @@ def evaluate_run(path: str | Path, data_name: str | None = None) -> Evaluation:
             f"{'a file' if Path(path).exists() else 'no such folder'}. Check the path."
         )
     run = RunFolder(usable_run(path))
-    model = load_model(run.path, compile=False)
-    metadata = run.summary()["data"]
-    return evaluate(model.predict_on_batch, run.config(), metadata, str(run.path), data_name)
+    run.usable_model()
+    config, metadata, source = run.config(), run.summary()["data"], str(run.path)
+    is_classifier = config.train.loss is None and bool(metadata["class_names"])
+    model = load_model(run.path, not is_classifier)
+    if is_classifier:
+        return evaluate(model.predict_on_batch, config, metadata, source, data_name)
+    batches, found = _test_data(config, metadata, data_name)
+    metrics = model.evaluate(batches, verbose=0, return_dict=True)
+    about = _about(source, data_name or config.data.name, found)
+    return None, {**about, "metrics": {name: float(value) for name, value in metrics.items()}}
 
 
 def evaluate(
@@ -59,40 +73,66 @@ def evaluate(
     Raises:
         InputError: the data cannot be loaded, or has other shapes or classes than the model's.
     """
-    settings, class_names = config.data.model_dump(), metadata["class_names"]
-    scale = None
-    if data_name:
-        settings["name"] = data_name
+    batches, source_of_data = _test_data(config, metadata, data_name)
+    name, class_names = data_name or config.data.name, metadata["class_names"]
+    found = source_of_data.class_names
+    unknown = [one for one in found if one not in class_names]
+    if unknown:
+        raise InputError(
+            f"{name}: expected classes that the model was trained on "
+            f"({_few(class_names)}), got others: {_few(unknown)}. Rename them or leave them out."
+        )
+    index = np.array([class_names.index(one) for one in found])
+    labeled = ((inputs, index[labels]) for inputs, labels, *_ in data.numpy_batches(batches))
+    answers = collect_answers(logits_of, labeled)
+    return answers, evaluation_record(answers, class_names, **_about(source, name, source_of_data))
+
+
+def _test_data(config: Config, metadata: dict[str, Any], data_name: str | None) -> tuple[Any, Any]:
+    """Return the test split in batches, and what is known of it.
+
+    Raises:
+        InputError: it cannot be loaded, is code that nobody named, or has other shapes.
+    """
+    settings, scale = config.data.model_dump(), None
+    if not data_name:  # as training took them, whatever a later version would choose
+        scale = metadata["preprocessing"]["scale"]
+        if config.data.is_own:
+            raise InputError(
+                f"{config.data.name}: expected consent to run this function, which the run has its "
+                f"data from. Look at it, and name it with --data {config.data.name}."
+            )
+    elif is_reference(data_name):
+        if data_name != config.data.name:
+            settings = {"batch_size": config.data.batch_size, "name": data_name}
+    else:
+        settings |= {"name": data_name, "params": {}, "test": None}
         if not data_name.startswith("npz:"):  # images of any size, brought to that of training
             size, channels = (metadata["preprocessing"][key] for key in ("image_size", "channels"))
             settings["image_size"] = size
             settings["color_mode"] = {1: "grayscale", 3: "rgb"}.get(channels, "auto")
-    else:  # as training took them, whatever a later version would choose
-        scale = metadata["preprocessing"]["scale"]
-    batches, source_of_data = data.load_test(**settings, seed=config.seed, scale=scale)
-    found = source_of_data.class_names
-    shape = tuple(batches.element_spec[0].shape[1:])
-    if shape != tuple(metadata["input_shape"]):
+    batches, found = data.load_test(**settings, seed=config.seed, scale=scale)
+    shape = getattr(found, "input_shape", None) or tuple(batches.element_spec[0].shape[1:])
+    shape = json.loads(json.dumps(shape))  # tuples as the metadata has them
+    if shape != metadata["input_shape"]:
         raise InputError(
-            f"{settings['name']}: expected examples of shape {tuple(metadata['input_shape'])}, as "
-            f"the model was trained on, got {shape}. Bring them to that shape."
+            f"{settings['name']}: expected examples of shape {_shape(metadata['input_shape'])}, as "
+            f"the model was trained on, got {_shape(shape)}. Bring them to that shape."
         )
-    unknown = [one for one in found if one not in class_names]
-    if unknown:
-        raise InputError(
-            f"{settings['name']}: expected classes that the model was trained on "
-            f"({_few(class_names)}), got others: {_few(unknown)}. Rename them or leave them out."
-        )
-    index = np.array([class_names.index(one) for one in found])
-    labeled = ((inputs, index[labels]) for inputs, labels in batches.as_numpy_iterator())
-    answers = collect_answers(logits_of, labeled)
-    about = {
+    return batches, found
+
+
+def _shape(shape: Any) -> Any:
+    return tuple(shape) if isinstance(shape, list) else shape
+
+
+def _about(source: str, name: str, found: Any) -> dict[str, Any]:
+    return {
         "source": source,
-        "data": f"{settings['name']}, test",
-        "skipped": len(source_of_data.skipped),
-        "reading": source_of_data.reading,
+        "data": f"{name}, test",
+        "skipped": len(found.skipped),
+        "reading": found.reading,
     }
-    return answers, evaluation_record(answers, class_names, **about)
 
 
 def _few(names: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from scipy import stats
 
 from bnzoo.config import BASELINE
 from bnzoo.reporting import formatting
+from bnzoo.runs.metrics import goodness
 
 LEVEL = 0.95
 """Share of such intervals that hold the true difference, if the assumptions hold."""
@@ -129,30 +130,34 @@ def sentence(difference: PairedDifference, metric: str = "test_accuracy") -> str
 def first_epoch_reaching(
     rows: Sequence[dict[str, float | None]], column: str, target: float
 ) -> int | None:
-    """Return the first epoch, from 1, whose value in `column` is at least `target`, or None."""
+    """Return the first epoch, from 1, whose `column` is at least as good as `target`, or None."""
     measured = (row for row in rows if row.get(column) is not None)
-    return next((row["epoch"] for row in measured if row[column] >= target), None)
+    least = goodness(column, target)
+    return next((row["epoch"] for row in measured if goodness(column, row[column]) >= least), None)
 
 
-def variant_verdict(name: str, variant: dict[str, Any], baseline: dict[str, Any]) -> str:
+def variant_verdict(
+    name: str, variant: dict[str, Any], baseline: dict[str, Any], metric: str = "test_accuracy"
+) -> str:
     """Return the sentence of one variant, or of the baseline itself.
 
     Args:
         name: the variant's name.
         variant: its entry of a study's summary.
         baseline: the baseline's entry.
+        metric: the key of both by which they are judged.
     """
     if name == BASELINE:
-        return f"{BASELINE}: {_outcome(baseline)}."
-    ours, theirs = (found["test_accuracy"]["values"] for found in (variant, baseline))
+        return f"{BASELINE}: {_outcome(baseline, metric)}."
+    ours, theirs = (found[metric]["values"] for found in (variant, baseline))
     difference = paired_difference(ours, theirs)
     if not difference.num_seeds:
-        return f"{name}: {_outcome(variant)}; the {BASELINE}: {_outcome(baseline)}."
-    score, left_out = formatting.percent_spread(variant["test_accuracy"], 1), ""
+        return f"{name}: {_outcome(variant, metric)}; the {BASELINE}: {_outcome(baseline, metric)}."
+    score, left_out = formatting.score(variant[metric], metric, 1), ""
     if None in difference.values:  # then both over the seeds that have a difference
         pairs = [pair for pair in zip(ours, theirs, strict=True) if None not in pair]
         both = [describe(values) for values in zip(*pairs, strict=True)]
-        score = " against ".join(formatting.percent_spread(found, 1) for found in both)
+        score = " against ".join(formatting.score(found, metric, 1) for found in both)
         missing = [
             f"{formatting.run_name(label, run['seed'])} ({run['status']})"
             for label, entry in ((name, variant), (BASELINE, baseline))
@@ -160,29 +165,33 @@ def variant_verdict(name: str, variant: dict[str, Any], baseline: dict[str, Any]
             if run["status"] != "completed"
         ]
         left_out = f"; left out: {', '.join(missing)}"
-    kind = ", worse:" if difference.mean < 0 else ", better:"
-    return (
-        f"{name}: {score}{kind if difference.is_settled else ';'} {sentence(difference)}{left_out}."
-    )
+    kind = ", worse:" if goodness(metric, difference.mean) < 0 else ", better:"
+    words = sentence(difference, metric)
+    return f"{name}: {score}{kind if difference.is_settled else ';'} {words}{left_out}."
 
 
-def study_verdict(variants: dict[str, dict[str, Any]], status: str) -> str:
+def study_verdict(
+    variants: dict[str, dict[str, Any]], status: str, metric: str = "test_accuracy"
+) -> str:
     """Return the top of the report, one sentence per line: the baseline's, then the variants'.
 
     Args:
         variants: the entries of a study's summary, the baseline first.
         status: of the study; one that is not completed says so.
+        metric: the key of each by which they are judged.
     """
-    lines = [variant_verdict(name, entry, variants[BASELINE]) for name, entry in variants.items()]
+    baseline = variants[BASELINE]
+    lines = [variant_verdict(name, entry, baseline, metric) for name, entry in variants.items()]
     return "\n".join(lines if status == "completed" else ["Not finished. So far:", *lines])
 
 
-def _outcome(variant: dict[str, Any]) -> str:
+def _outcome(variant: dict[str, Any], metric: str) -> str:
     """Say what all runs of a variant came to."""
-    found, count = variant["test_accuracy"], len(variant["runs"])
+    found, count = variant[metric], len(variant["runs"])
     if found["n"]:
         share = "" if found["n"] == count else f"{found['n']} of "
-        return f"{formatting.percent_spread(found, 1)} ({share}{formatting.plural(count, 'seed')})"
+        score = formatting.score(found, metric, 1)
+        return f"{score} ({share}{formatting.plural(count, 'seed')})"
     if variant["diverged"]:
         return f"diverged with {variant['diverged']} of {formatting.plural(count, 'seed')}"
     return "no run has finished yet"

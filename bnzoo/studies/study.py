@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from bnzoo import data, own_code
 from bnzoo.config import Config, variant_configs
 from bnzoo.errors import InputError
 from bnzoo.reporting import formatting
@@ -16,6 +17,7 @@ from bnzoo.studies.duration import measure_seconds
 from bnzoo.studies.evaluation import evaluate_run
 from bnzoo.studies.summary import summarize
 from bnzoo.training import start_afresh, train, write_experiment
+from bnzoo.training.fit import describe_splits
 
 Announce = Callable[[str], None]
 
@@ -89,15 +91,19 @@ def compare(
                 record("interrupted")
             raise
         summary = record("completed")
-        write_report(folder.path, summary, _evaluate_best(folder))
+        write_report(folder.path, summary, _evaluate_best(folder, config))
     return summary
 
 
-def _evaluate_best(folder: StudyFolder) -> Evaluation | None:
-    """Return what the best run gets right and wrong; None if every run diverged."""
+def _evaluate_best(folder: StudyFolder, config: Config) -> Evaluation | None:
+    """Return what the best run gets right and wrong; None if all diverged, or without classes."""
+    if config.train.loss is not None:
+        return None
     start_afresh()
+    own = config.data.name if config.data.is_own else None
     try:
-        return evaluate_run(folder.path)
+        with keras.saving.custom_object_scope(own_code.objects(config.own_functions())):
+            return evaluate_run(folder.path, own)
     except InputError:
         return None
 
@@ -111,6 +117,9 @@ def _open(folder: StudyFolder, config: Config, runs: list[_Run], resume: bool) -
     for run in runs:
         if run.folder.config_file.exists():
             run.folder.resume(run.config)
+            if run.config.data.is_own:  # nothing else would notice where all runs have ended
+                splits = data.load(**run.config.data.model_dump(), seed=run.seed)
+                run.folder.check_data(describe_splits(splits))
 
 
 def _announce_time(pending: list[_Run], total: int, announce: Announce) -> None:
@@ -143,9 +152,11 @@ def _train_all(
 ) -> None:
     """Run what has not ended."""
     described = set()
+    code = {run.variant: own_code.digests(run.config.own_functions()) for run in runs}
     for position, run in enumerate(runs, start=1):
         if run.folder.has_ended():
             continue
+        own_code.check_unchanged(code[run.variant], run.config.own_functions())
         begin_run(position, len(runs), formatting.run_name(run.variant, run.seed))
         start_afresh()
         # The runs of a variant differ by their seeds: one description is enough.

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from bnzoo import environment
 from bnzoo.config import BASELINE, Config
 from bnzoo.runs import StudyFolder
+from bnzoo.runs.metrics import main_metric
 from bnzoo.studies.statistics import (
     describe,
     first_epoch_reaching,
@@ -15,7 +16,7 @@ from bnzoo.studies.statistics import (
 )
 from bnzoo.training.moving_statistics import unsettled_note
 
-DESCRIBED = ("test_accuracy", "test_loss", "first_epoch_loss", "seconds_per_epoch")
+DESCRIBED = ("first_epoch_loss", "seconds_per_epoch")
 
 
 def summarize(
@@ -33,12 +34,15 @@ def summarize(
     seeds, overrides = config.compare.seeds, config.compare.overrides()
     runs = {name: [_read_run(folder, name, seed) for seed in seeds] for name in overrides}
     summaries = [run.summary for found in runs.values() for run in found if run.summary]
+    tested = list(dict.fromkeys(key for one in summaries for key in one["test"] or ()))
+    tested = tested or list(dict.fromkeys(["loss", config.train.main_metric]))
+    main = main_metric(tested)
     variants = {
-        variant: {"overrides": overrides[variant], **_numbers(found, runs[BASELINE])}
+        variant: {"overrides": overrides[variant], **_numbers(found, runs[BASELINE], tested)}
         for variant, found in runs.items()
     }
     for variant, entry in variants.items():
-        entry["verdict"] = variant_verdict(variant, entry, variants[BASELINE])
+        entry["verdict"] = variant_verdict(variant, entry, variants[BASELINE], f"test_{main}")
     note = moving_statistics_note(summaries)
     return {
         "kind": "study",
@@ -46,14 +50,14 @@ def summarize(
         "name": name,
         "command": command,
         "protocol": protocol(summaries),
-        "metric": "test accuracy",
+        "metric": f"test {main}",
         "baseline": BASELINE,
         "seeds": list(seeds),
         "config": config.model_dump(mode="json"),
         **origin(summaries),
         "variants": variants,
         "note": note,
-        "verdict": "\n".join(filter(None, (study_verdict(variants, status), note))),
+        "verdict": "\n".join(filter(None, (study_verdict(variants, status, f"test_{main}"), note))),
     }
 
 
@@ -76,7 +80,7 @@ class _Run(NamedTuple):
     rows: list[dict[str, float | None]]
 
     @property
-    def best_accuracy(self) -> float | None:
+    def best_value(self) -> float | None:
         """The metric that selects epochs at the best epoch; None where the run has no result."""
         if self.entry["status"] != "completed":
             return None
@@ -92,8 +96,7 @@ def _read_run(study: StudyFolder, variant: str, seed: int) -> _Run:
         "seed": seed,
         "status": summary.get("status", "missing"),
         "folder": folder.path.relative_to(study.path).as_posix(),
-        "test_accuracy": test.get("accuracy"),
-        "test_loss": test.get("loss"),
+        **{f"test_{name}": value for name, value in test.items()},
         "best": best.get("row"),
         "selection_metric": best.get("metric"),
         "final": summary.get("final"),
@@ -105,21 +108,22 @@ def _read_run(study: StudyFolder, variant: str, seed: int) -> _Run:
     return _Run(entry, summary, rows)
 
 
-def _numbers(runs: list[_Run], baseline: list[_Run]) -> dict[str, Any]:
+def _numbers(runs: list[_Run], baseline: list[_Run], tested: list[str]) -> dict[str, Any]:
     def measured(found: list[_Run], key: str) -> list[float | None]:
         entries = [run.entry for run in found]
-        return [entry[key] if entry["status"] == "completed" else None for entry in entries]
+        return [entry.get(key) if entry["status"] == "completed" else None for entry in entries]
 
     epochs = [_epochs_to_best(run, other) for run, other in zip(runs, baseline, strict=True)]
     steps = [
         count and count * (run.summary["steps"] // run.summary["epochs"])
         for run, count in zip(runs, epochs, strict=True)
     ]
-    target = describe([run.best_accuracy for run in baseline])["mean"]
-    accuracies, theirs = (measured(found, "test_accuracy") for found in (runs, baseline))
-    difference = None if runs is baseline else paired_difference(accuracies, theirs).summary()
+    target = describe([run.best_value for run in baseline])["mean"]
+    ours, theirs = (measured(found, f"test_{main_metric(tested)}") for found in (runs, baseline))
+    difference = None if runs is baseline else paired_difference(ours, theirs).summary()
     return {
         "runs": [run.entry for run in runs],
+        **{f"test_{name}": describe(measured(runs, f"test_{name}")) for name in tested},
         **{key: describe(measured(runs, key)) for key in DESCRIBED},
         "epochs_to_baseline_best": {"target": target, **describe(epochs)},
         "steps_to_baseline_best": {"target": target, **describe(steps)},
@@ -133,9 +137,9 @@ def _epochs_to_best(run: _Run, baseline: _Run) -> int | None:
     metric = run.entry["selection_metric"]
     # Training accuracy is not to be compared with validation accuracy.
     is_comparable = metric == baseline.entry["selection_metric"]
-    if not is_comparable or None in (run.best_accuracy, baseline.best_accuracy):
+    if not is_comparable or None in (run.best_value, baseline.best_value):
         return None
-    return first_epoch_reaching(run.rows, metric, baseline.best_accuracy)
+    return first_epoch_reaching(run.rows, metric, baseline.best_value)
 
 
 def origin(summaries: list[dict]) -> dict[str, Any]:

@@ -6,8 +6,9 @@ import keras
 
 from bnzoo.config.train import EarlyStopping, FollowedWeight
 from bnzoo.errors import InputError, nearest
-from bnzoo.files import RowFile
+from bnzoo.files import RowFile, read_columns
 from bnzoo.runs import HISTORY_COLUMNS, RunFolder
+from bnzoo.runs.metrics import history_columns
 from bnzoo.saving import save_model
 from bnzoo.training.stopping import DivergenceStop, best_row, should_stop
 
@@ -94,7 +95,8 @@ class Record(keras.callbacks.Callback):
     ):
         super().__init__()
         self._folder, self._divergence, self._stopping = folder, divergence, stopping
-        self._file = RowFile(folder.history_file, HISTORY_COLUMNS, epochs_done)
+        columns = read_columns(folder.history_file) if epochs_done else HISTORY_COLUMNS
+        self._file = RowFile(folder.history_file, columns, epochs_done)
 
     @property
     def rows(self) -> list[dict]:
@@ -108,6 +110,10 @@ class Record(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Write the row, then the checkpoint: a row without a checkpoint is run again."""
+        if not self.rows:  # only now it is known what is measured, and how Keras calls it
+            own = self.model.get_metrics_result()  # a callback may have added to the logs
+            measured = [name for name in logs if name in own or f"val_{name}" in logs]
+            self._file.columns = history_columns(sorted(measured, key="loss".__ne__))
         self._file.append(
             {key: float(value) for key, value in logs.items()}
             | {

@@ -1,25 +1,49 @@
 """Compile a model as the `train` section says; Keras has the algorithms, we only name them."""
 
+import json
+from typing import Any
+
 import keras
+from keras import tree
 from keras.optimizers import schedules
 
+from bnzoo import own_code
 from bnzoo.config import Train
 
 
 def compile_model(model: keras.Model, train: Train, steps_per_epoch: int) -> None:
-    """Compile for classification: cross-entropy on logits, accuracy.
+    """Compile with the loss and the metrics of a run.
+
+    Without a loss in the config it is classification: cross-entropy on logits, accuracy.
 
     Args:
-        model: its output are logits of shape (batch, classes).
+        model: then its outputs are logits of shape (batch, ..., classes).
         train: the checked `train` section.
         steps_per_epoch: batches in one epoch.
+
+    Raises:
+        InputError: importing a function of the user's own fails.
     """
+    if train.loss is None:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        metrics: Any = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+    else:
+        loss = tree.map_structure(_found, train.loss)
+        # Keras takes lists, and no tuples.
+        metrics = json.loads(json.dumps(train.metrics or []))
+        metrics = tree.map_structure(_found, metrics)
     model.compile(
         optimizer=build_optimizer(train, steps_per_epoch),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        loss=loss,
+        metrics=metrics,
         jit_compile=train.jit_compile,
     )
+
+
+def _found(name: str) -> Any:
+    """Return a loss or a metric of the user's own; names of Keras as they are."""
+    found = own_code.load(name) if own_code.is_reference(name) else name
+    return found() if isinstance(found, type) else found
 
 
 def build_optimizer(train: Train, steps_per_epoch: int) -> keras.optimizers.Optimizer:

@@ -1,5 +1,6 @@
 """From a configuration to a fitted run in its folder."""
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,14 +8,13 @@ from typing import Any
 
 import keras
 
-from bnzoo import data, environment
+from bnzoo import data, environment, own_code
 from bnzoo.config import Config
 from bnzoo.errors import plural
-from bnzoo.models import build_model
 from bnzoo.runs import RunFolder
 from bnzoo.saving import load_keras_file, save_model
+from bnzoo.training.building import build_for
 from bnzoo.training.callbacks import FollowWeights, Record
-from bnzoo.training.compiling import compile_model
 from bnzoo.training.moving_statistics import moving_statistics, unsettled_note
 from bnzoo.training.settings import devices, run_settings
 from bnzoo.training.stopping import DivergenceStop, best_row, selection_metric, should_stop
@@ -67,7 +67,7 @@ class _Run:
         self.config, self.folder, self.announce = config, folder, announce
         announce(f"Loading {config.data.name} ...")
         self.splits = splits = data.load(**config.data.model_dump(), seed=config.seed)
-        self.steps_per_epoch = len(splits.train)
+        self.steps_per_epoch = splits.steps_per_epoch
         self.epochs_done, self.model = self._model()
         self.divergence = DivergenceStop(self.steps_per_epoch, folder)
         follow = config.train.follow_weights
@@ -93,11 +93,12 @@ class _Run:
         found = self.folder.last_checkpoint()
         if found:
             self.announce(f"Resuming after epoch {found[0]}.")
-            return found[0], load_keras_file(found[1])
-        splits = self.splits
-        model = build_model(self.config.model.resolved(splits.input_shape, splits.num_classes))
-        compile_model(model, self.config.train, self.steps_per_epoch)
-        return 0, model
+            return found[0], self._load(found[1])
+        return 0, build_for(self.config, self.splits)
+
+    def _load(self, file: Path) -> keras.Model:
+        with keras.saving.custom_object_scope(own_code.objects(self.config.own_functions())):
+            return load_keras_file(file)
 
     def _description(self) -> str:
         found = describe_splits(self.splits)["examples"]
@@ -140,22 +141,23 @@ class _Run:
     def _fit(self) -> None:
         if should_stop(self.record.rows, self.config.train.early_stopping):
             return
-        self.model.fit(
-            self.splits.train,
-            validation_data=self.splits.validation,
-            epochs=self.config.train.epochs,
-            initial_epoch=self.epochs_done,
-            callbacks=self.callbacks,
-            shuffle=False,  # the pipeline shuffles; Keras warns that it cannot
-            verbose=0,
-        )
+        with own_code.named(self.config.own_functions()):
+            self.model.fit(
+                self.splits.train,
+                validation_data=self.splits.validation,
+                epochs=self.config.train.epochs,
+                initial_epoch=self.epochs_done,
+                callbacks=self.callbacks,
+                shuffle=False,  # the pipeline shuffles; Keras warns that it cannot
+                verbose=0,
+            )
 
     def _restore_best(self) -> None:
         stopping = self.config.train.early_stopping
         self.model_epoch = self.record.rows[-1]["epoch"]
         if stopping and stopping.restore_best_weights:
             self.model_epoch = best_row(self.record.rows, stopping.monitor)["epoch"]
-            self.model = load_keras_file(self.folder.checkpoint(self.model_epoch))
+            self.model = self._load(self.folder.checkpoint(self.model_epoch))
 
     def _finish(self, status: str, tested: dict[str, float] | None = None) -> dict[str, Any]:
         rows = self.record.rows
@@ -171,14 +173,14 @@ class _Run:
             "test": tested,
             "model_epoch": self.model_epoch if tested else None,
             "moving_statistics": (
-                moving_statistics(self.config, self.model_epoch * self.steps_per_epoch)
+                moving_statistics(self.model, self.model_epoch * self.steps_per_epoch)
                 if tested
                 else None
             ),
             "seconds": round(sum(row["seconds"] for row in rows), 3),
             "parameters": self.model.count_params(),
             "data": describe_splits(self.splits),
-            "protocol": _protocol(self.config.data.validation),
+            "protocol": _protocol(self.config.data.validation, self.splits.num_test),
             "versions": environment.versions(),
             "device": devices(),
             "machine": environment.machine(),
@@ -200,14 +202,17 @@ def describe_splits(splits: "data.Splits") -> dict[str, Any]:
         },
         "skipped": len(splits.skipped),
         "fingerprint": splits.fingerprint,
-        "input_shape": list(splits.input_shape),
+        "input_shape": json.loads(json.dumps(splits.input_shape)),  # as it is read back
         "class_names": list(splits.class_names),
         "preprocessing": splits.preprocessing.to_dict(),
         "reading": splits.reading,
     }
 
 
-def _protocol(validation: float | str) -> str:
+def _protocol(validation: float | str, num_test: int) -> str:
+    if not num_test:
+        part = "training" if validation == "none" else "validation"
+        return f"no test set: the {part} data stands in for it, so nothing is said of new data"
     if validation == "test":
         return "published protocol: the test set is measured after each epoch, as validation"
     part = "no validation"

@@ -6,7 +6,6 @@ import warnings
 import keras
 from keras import ops
 
-from bnzoo.config import Config
 from bnzoo.errors import plural
 from bnzoo.layers import BatchNormalization
 from bnzoo.layers.finding import batch_norm_layers
@@ -21,18 +20,19 @@ SETTLED = 0.05
 """Moving statistics have settled when no more than this share of their initial values is left."""
 
 
-def moving_statistics(config: Config, steps: int) -> dict[str, float] | None:
+def moving_statistics(model: keras.Model, steps: int) -> dict[str, float] | None:
     """Return how much of their initial values moving statistics still have after so many steps.
 
     Args:
-        config: of the run.
+        model: whose batch normalization with the slowest moving averages counts.
         steps: of training, 1 or more.
 
     Returns:
         `momentum`, `steps` and `initial_share`, momentum ** steps; None without moving averages.
     """
-    momentum = config.model.batch_norm.momentum
-    if config.model.placement == "none" or momentum is None:
+    found = (layer.momentum for layer in batch_norm_layers(model))
+    momentum = max((one for one in found if one is not None), default=None)
+    if momentum is None:
         return None
     return {"momentum": momentum, "steps": steps, "initial_share": momentum**steps}
 

@@ -7,6 +7,7 @@ import keras
 
 from bnzoo.config.train import EarlyStopping
 from bnzoo.runs import RunFolder
+from bnzoo.runs.metrics import goodness, main_metric
 
 Row = dict[str, float | None]
 
@@ -15,9 +16,13 @@ TIMES_THE_FIRST = 1e3
 
 
 def selection_metric(rows: Sequence[Row]) -> str:
-    """Return the column that decides which epoch is best: validation accuracy where measured."""
-    measured = bool(rows) and rows[-1].get("val_accuracy") is not None
-    return "val_accuracy" if measured else "accuracy"
+    """Return the column that decides which epoch is best: that of the validation where measured.
+
+    It is the accuracy, or the loss where no accuracy is measured.
+    """
+    last = rows[-1] if rows else {"accuracy": None}
+    metric = main_metric(last)
+    return f"val_{metric}" if last.get(f"val_{metric}") is not None else metric
 
 
 def best_row(rows: Sequence[Row], metric: str) -> Row | None:
@@ -53,7 +58,7 @@ def _score(row: Row, metric: str) -> float:
     value = row.get(metric)
     if value is None or math.isnan(value):
         return -math.inf
-    return value if metric.endswith("accuracy") else -value
+    return goodness(metric, value)
 
 
 class DivergenceStop(keras.callbacks.Callback):
@@ -94,8 +99,8 @@ class DivergenceStop(keras.callbacks.Callback):
         elif batch == 0 and self._epoch == 0:
             self.first_loss = loss
             self._folder.keep_first_loss(self.first_loss)
-        elif self.first_loss is not None and loss > TIMES_THE_FIRST * self.first_loss:
-            self._stop(batch + 1, loss)
+        elif (self.first_loss or 0) > 0 and loss > TIMES_THE_FIRST * self.first_loss:
+            self._stop(batch + 1, loss)  # of losses below 0, multiples say nothing
 
     def on_epoch_end(self, epoch, logs=None):
         """Look at the validation loss: the last update may have ruined the weights."""

@@ -67,7 +67,7 @@ def write_experiment(config: Config, folder: Path, keys: Iterable[str]) -> None:
             hparams=[hparams.HParam(path) for path in paths],
             metrics=[
                 hparams.Metric(f"epoch_{name}", group=group, display_name=f"{group} {name}")
-                for name in ("accuracy", "loss")
+                for name in dict.fromkeys((config.train.main_metric, "loss"))
             ],
         )
 

@@ -10,7 +10,7 @@ from bnzoo.runs import RunFolder, SweepFolder
 from bnzoo.tuning.summary import summarize
 from bnzoo.tuning.trials import WORST_SCORE
 
-COLUMNS = ("seed", "score", "status", "epochs", "seconds", "test_accuracy", "folder")
+COLUMNS = ("seed", "score", "status", "epochs", "seconds")
 
 
 def write_results(
@@ -46,7 +46,8 @@ def _table(summary: dict[str, Any]) -> str:
     """Return one row per run."""
     paths = dict.fromkeys(path for trial in summary["trials"] for path in trial["values"])
     worst = -WORST_SCORE if summary["objective"]["direction"] == "max" else WORST_SCORE
-    text, columns = io.StringIO(), ["trial", *paths, *COLUMNS]
+    tested = f"test_{summary['metric']}"
+    text, columns = io.StringIO(), ["trial", *paths, *COLUMNS, tested, "folder"]
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for trial in summary["trials"]:

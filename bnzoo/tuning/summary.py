@@ -51,6 +51,7 @@ def summarize(
         "command": command,
         "algorithm": tune.algorithm,
         "objective": tune.objective.model_dump(),
+        "metric": config.train.main_metric,
         "seeds": list(seeds),
         "protocol": protocol(summaries),
         "config": config.model_dump(mode="json"),
@@ -108,12 +109,13 @@ def _run_entry(folder: SweepFolder, config: Config, trial: Trial, seed: int) -> 
     has_ended = run.has_ended()
     summary = run.summary() if has_ended else {"status": "missing"}
     best = summary["best"] if summary["status"] == "completed" else None
+    metric = config.train.main_metric
     return {
         "seed": seed,
         "status": summary["status"],
         "score": run_score(run, config.tune.objective) if has_ended else None,
-        "accuracy": best and best["row"][best["metric"]],
-        "test_accuracy": (summary.get("test") or {}).get("accuracy"),
+        "accuracy": best["row"][best["metric"]] if best and metric == "accuracy" else None,
+        f"test_{metric}": (summary.get("test") or {}).get(metric),
         "epochs": summary.get("epochs"),
         "seconds": summary.get("seconds"),
         "diverged": summary.get("diverged"),
@@ -126,7 +128,9 @@ def _placement(trials: list[Entry], config: Config) -> Entry:
     completed = [trial for trial in trials if trial["status"] == "completed"]
     ranked = _ranked(completed, config)
     tried = _rates(trial for trial in trials if trial["status"] in ("completed", "diverged"))
-    stable = _largest_stable_rate(trials, config)
+    if config.train.main_metric != "accuracy":  # what is stable is told in points of accuracy
+        tried = set()
+    stable = _largest_stable_rate(trials, config) if tried else None
     return {
         "trials": len(trials),
         "diverged": sum(trial["status"] == "diverged" for trial in trials),
@@ -144,14 +148,14 @@ def _ranked(entries: list[Entry], config: Config) -> list[Entry]:
 
 
 def _best_entry(trial: Entry, config: Config) -> Entry:
-    run = _ranked(trial["runs"], config)[0]
+    run, tested = _ranked(trial["runs"], config)[0], f"test_{config.train.main_metric}"
     return {
         "trial": trial["trial"],
         "placement": trial["placement"],
         "values": trial["values"],
         "score": trial["score"],
         "scores": describe([run["score"] for run in trial["runs"]]),
-        "test_accuracy": describe([run["test_accuracy"] for run in trial["runs"]]),
+        tested: describe([run[tested] for run in trial["runs"]]),
         "seed": run["seed"],
         "folder": run["folder"],
     }

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from bnzoo import data, environment
+from bnzoo import data, environment, own_code
 from bnzoo.config import Config, trial_config
 from bnzoo.runs import SweepFolder
 from bnzoo.runs.sweep_folder import Origin
@@ -157,6 +157,7 @@ def origin_of(config: Config) -> Origin:
     splits = data.load(**config.data.model_dump(), seed=config.seed)
     found = describe_splits(splits)
     return {
+        "code": own_code.digests(config.own_functions()),
         "data": {key: found[key] for key in DATA_KEYS},
         "versions": environment.versions("keras-tuner"),
     }
@@ -174,6 +175,7 @@ class TrialRunner:
     def __init__(self, config: Config, folder: SweepFolder, hooks: Hooks = Hooks()):
         self._config, self._folder, self._hooks, self._log = config, folder, hooks, hooks.log
         self.seeds = config.tune.seeds_from(config.seed)
+        self._code = own_code.digests(config.own_functions())
 
     def __call__(self, trial: Trial) -> float:
         """Run a trial and return its score.
@@ -201,6 +203,7 @@ class TrialRunner:
             # A kill in the middle of the run's very beginning: the folder is not yet a run.
             shutil.rmtree(run.path, ignore_errors=True)
         if not run.has_ended():
+            own_code.check_unchanged(self._code, self._config.own_functions())
             self._hooks.begin_run(trial, seed)
             start_afresh()
             # The rate of a cosine depends on the number of epochs: such a run begins anew.
