@@ -8,8 +8,8 @@ import zlib
 
 import numpy as np
 from hypothesis import strategies as st
-from mlserver.grpc import dataplane_pb2
 from PIL import Image
+from tritonclient.grpc import service_pb2
 
 DATATYPES = (
     *("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"),
@@ -200,12 +200,12 @@ def random_json(shape: list[int], datatype: str, count: int, random: np.random.G
 
 def random_message(
     model: str, shape: list[int], datatype: str, count: int, random: np.random.Generator
-) -> dataplane_pb2.ModelInferRequest:
+) -> service_pb2.ModelInferRequest:
     """Return a gRPC request with a drawn tensor: as raw bytes or as one of the lists."""
-    tensor = dataplane_pb2.ModelInferRequest.InferInputTensor(
+    tensor = service_pb2.ModelInferRequest.InferInputTensor(
         name=str(random.choice(["inputs", "image_bytes", "x"])), shape=shape, datatype=datatype
     )
-    request = dataplane_pb2.ModelInferRequest(model_name=model, inputs=[tensor])
+    request = service_pb2.ModelInferRequest(model_name=model, inputs=[tensor])
     match random.integers(0, 4):
         case 0:
             request.raw_input_contents.append(random.bytes(4 * count))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
-from mlserver.grpc import dataplane_pb2, dataplane_pb2_grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 STARTED = "Stop with Ctrl-C"
 TIMEOUT = 300.0  # seconds: what takes longer hangs; a shared machine may pause for a minute
@@ -156,7 +156,7 @@ class GrpcClient:
         # Every client its own connection: they would share one otherwise.
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
         self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options)
-        self.stub = dataplane_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self.stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._raw = self._channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
 
     def infer(self, request) -> tuple[grpc.StatusCode, object]:
@@ -189,10 +189,10 @@ def grpc_request(model: str, values: np.ndarray | list[bytes], name: str = "inpu
     """Return a gRPC request for float32 values, or for encoded images."""
     is_images = isinstance(values, list)
     shape = [len(values)] if is_images else values.shape
-    tensor = dataplane_pb2.ModelInferRequest.InferInputTensor(
+    tensor = service_pb2.ModelInferRequest.InferInputTensor(
         name=name, shape=shape, datatype="BYTES" if is_images else "FP32"
     )
-    request = dataplane_pb2.ModelInferRequest(model_name=model, inputs=[tensor])
+    request = service_pb2.ModelInferRequest(model_name=model, inputs=[tensor])
     if is_images:
         request.inputs[0].contents.bytes_contents.extend(values)
     else:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import serving_exports as exports
 
-pytest.importorskip("mlserver", reason="needs the extra serve, for Python before 3.13")
+pytest.importorskip("tritonclient", reason="needs the extra serve")
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
@@ -27,7 +27,7 @@ import grpc  # noqa: E402
 import hostile  # noqa: E402
 import serving_load as load  # noqa: E402
 from hypothesis import given, settings  # noqa: E402
-from mlserver.grpc import dataplane_pb2 as pb  # noqa: E402
+from tritonclient.grpc import service_pb2 as pb  # noqa: E402
 
 MODEL = "small"
 OK = grpc.StatusCode.OK
@@ -196,10 +196,16 @@ def test_health_metadata_versions_and_metrics(http, server, by_grpc):
     for path in (MODEL, f"{MODEL}/versions/1", f"{MODEL}/versions/2", "other/versions/7"):
         assert http.get(f"/v2/models/{path}/ready")[0] == 200
     described = json.loads(http.get(f"/v2/models/{MODEL}")[1])
-    assert described["inputs"] == [{"name": "inputs", "datatype": "FP32", "shape": [-1, 8, 8, 1]}]
-    assert [one["name"] for one in described["outputs"]] == ["logits", "probabilities", "class_id"]
+    assert described["inputs"] == [
+        {"name": "inputs", "datatype": "FP32", "shape": [-1, 8, 8, 1]},
+        {"name": "image_bytes", "datatype": "BYTES", "shape": [-1]},
+    ]
+    names = ["logits", "probabilities", "class_id", "class_name"]
+    assert [one["name"] for one in described["outputs"]] == names
+    assert described["versions"] == ["1", "2"]
     assert http.infer(MODEL, load.http_request(rows(1)))[1]["model_version"] == "2"
-    assert 'model_infer_request_success_total{model="small"' in metrics(server)
+    counted = 'model="small",protocol="http",status="200",version="2"'
+    assert f"bnzoo_requests_total{{{counted}}}" in metrics(server)
 
 
 def test_it_listens_on_this_machine_only(server):

@@ -28,6 +28,13 @@ def serve(
     batch: Annotated[
         int, typer.Option(min=1, help="Rows of requests computed together at most; 1: none.")
     ] = 32,
+    poll_seconds: Annotated[
+        float,
+        typer.Option(min=0, help="How often DIR is looked at for new versions; 0: never."),
+    ] = 5.0,
+    model_control: Annotated[
+        bool, typer.Option("--model-control", help="Let clients load and unload models.")
+    ] = False,
 ) -> None:
     """Serve exported models by the Open Inference Protocol, over HTTP and gRPC."""
     from bnzoo.errors import InputError
@@ -39,18 +46,20 @@ def serve(
             f"{max_request_mb:g}. For example 16."
         )
     start_tensorflow_quietly()
-    from bnzoo.serving.server.start import run_server
+    from bnzoo.serving.server.start import Settings, run_server
 
     ports = {
         "--port": port,
         "--grpc-port": port + 1 if grpc_port is None else grpc_port,
         "--metrics-port": port + 2 if metrics_port is None else metrics_port,
     }
-    run_server(
+    settings = Settings(
         folder,
         host,
         ports,
         max_request_bytes=int(max_request_mb * 2**20),
         max_batch_size=batch,
-        announce=lambda line: print(line, flush=True),
+        poll_seconds=poll_seconds,
+        model_control=model_control,
     )
+    run_server(settings, announce=lambda line: print(line, flush=True))

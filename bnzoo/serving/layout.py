@@ -34,13 +34,16 @@ def exported_versions(path: Path) -> list[int]:
 def exported_models(folder: Path) -> dict[str, list[Path]]:
     """Return the versions of each exported model by name, rising; there may be none.
 
+    A link has the name that it has, whatever it leads to.
+
     Args:
         folder: a version of a model, a model, or a folder of models.
     """
+    folder = folder.absolute() if folder.name not in ("", "..") else folder.resolve()
     if (folder / GRAPH_FILE).is_file():
-        return {folder.resolve().parent.name: [folder]}
+        return {folder.parent.name: [folder]}
     return {
-        model.resolve().name: [model / str(number) for number in exported_versions(model)]
+        model.name: [model / str(number) for number in exported_versions(model)]
         for model in (folder, *sorted(folder.glob("*")))
         if not model.name.startswith(".") and exported_versions(model)
     }

@@ -1,1 +1,1 @@
-"""Exported models behind the Open Inference Protocol, on MLServer (extra `serve`)."""
+"""Exported models behind the Open Inference Protocol, over HTTP and gRPC (extra `serve`)."""

@@ -1,87 +1,220 @@
-"""MLServer's gRPC service with the errors that a malformed request deserves."""
+"""The Open Inference Protocol over gRPC, with the messages that Triton's client brings along."""
 
-import struct
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import grpc
-import mlserver.grpc.server
-from google.protobuf.message import DecodeError
-from mlserver.errors import InferenceError
-from mlserver.grpc import converters
-from mlserver.grpc import dataplane_pb2 as pb
-from mlserver.grpc.interceptors import PromServerInterceptor
-from mlserver.grpc.servicers import InferenceServicer
-from mlserver.grpc.utils import handle_mlserver_error, to_headers
-from mlserver.raw import unpack
-from mlserver.types import InferenceRequest
-from mlserver.utils import insert_headers
+import numpy as np
+from google.protobuf.message import DecodeError, Message
+from tritonclient.grpc import service_pb2 as pb
+
+from bnzoo.serving.server import tensors
+from bnzoo.serving.server.limits import READ_SECONDS, STOPPING, Refused, invalid
+from bnzoo.serving.server.requests import MAX_ITEMS, InferRequest, RequestedOutput, Tensor
+from bnzoo.serving.server.service import ABOUT, Service
+
+logger = logging.getLogger(__name__)
+
+SERVICE = "inference.GRPCInferenceService"
+
+_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    422: grpc.StatusCode.FAILED_PRECONDITION,
+    503: grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+
+_FIELDS = {
+    "BOOL": "bool_contents",
+    **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
+    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
+    "INT64": "int64_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+"""Of `InferTensorContents`, by datatype; the others come as raw bytes only."""
+
+Answer = Callable[[Any], Awaitable[Message]]
 
 
-class CheckedServicer(InferenceServicer):
-    """Answers INVALID_ARGUMENT and NOT_FOUND where MLServer has INTERNAL and UNKNOWN.
+class GrpcService:
+    """The calls of the protocol.
 
-    Raw contents stay bytes: MLServer would make a Python number of each value.
+    Args:
+        service: answers.
     """
 
-    def _InsertHeaders(self, request: pb.ModelInferRequest, context) -> InferenceRequest:
-        try:
-            payload = _to_types(request)
-        # Raw contents that do not match what is said about them, or no such datatype.
-        except (struct.error, ValueError, KeyError, OverflowError, TypeError) as error:
-            raise InferenceError(f"the request cannot be read: {error}") from error
-        return insert_headers(payload, to_headers(context))
+    def __init__(self, service: Service):
+        self._service = service
 
-    @handle_mlserver_error
-    async def ModelReady(self, request: pb.ModelReadyRequest, context) -> pb.ModelReadyResponse:
-        """Tell whether a model is ready; NOT_FOUND if there is none."""
-        return await super().ModelReady(request, context)
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Return what a gRPC server takes; calls that are not here are UNIMPLEMENTED."""
+        calls = {
+            "ServerLive": (pb.ServerLiveRequest, self.server_live),
+            "ServerReady": (pb.ServerReadyRequest, self.server_ready),
+            "ServerMetadata": (pb.ServerMetadataRequest, self.server_metadata),
+            "ModelReady": (pb.ModelReadyRequest, self.model_ready),
+            "ModelMetadata": (pb.ModelMetadataRequest, self.model_metadata),
+            "ModelInfer": (pb.ModelInferRequest, self.model_infer),
+            "RepositoryIndex": (pb.RepositoryIndexRequest, self.repository_index),
+            "RepositoryModelLoad": (pb.RepositoryModelLoadRequest, self.load),
+            "RepositoryModelUnload": (pb.RepositoryModelUnloadRequest, self.unload),
+        }
+        # For gRPC a message is a stream of one. As such its arrival can be bounded, and bytes that
+        # are no message answered: it would say UNKNOWN, before any of our code is asked.
+        handlers = {
+            name: grpc.stream_unary_rpc_method_handler(
+                self._checked(message, answer), response_serializer=_encoded
+            )
+            for name, (message, answer) in calls.items()
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
+    async def server_live(self, request) -> Message:
+        """Tell that the server answers."""
+        return pb.ServerLiveResponse(live=True)
 
-def _to_types(request: pb.ModelInferRequest) -> InferenceRequest:
-    inputs = [converters.InferInputTensorConverter.to_types(one) for one in request.inputs]
-    raw = request.raw_input_contents
-    if raw and len(raw) != len(inputs):
-        raise ValueError(f"expected raw contents for {len(inputs)} inputs, got {len(raw)}.")
-    for given, contents in zip(inputs, raw, strict=False):
-        given.data = unpack(given, contents) if given.datatype == "BYTES" else contents
-    outputs = [
-        converters.InferRequestedOutputTensorConverter.to_types(one) for one in request.outputs
-    ]
-    return InferenceRequest.model_construct(
-        id=request.id,
-        parameters=converters.ParametersConverter.to_types(request.parameters),
-        inputs=inputs,
-        outputs=outputs or None,
-    )
+    async def server_ready(self, request) -> Message:
+        """Tell whether requests are answered."""
+        return pb.ServerReadyResponse(ready=self._service.is_ready)
 
+    async def server_metadata(self, request) -> Message:
+        """Describe the server."""
+        return pb.ServerMetadataResponse(**ABOUT)
 
-class CheckedInterceptor(PromServerInterceptor):
-    """Counts calls, as MLServer's does, and parses their messages itself.
+    async def model_ready(self, request) -> Message:
+        """Tell whether a model is ready."""
+        ready = self._service.is_model_ready(request.name, request.version or None)
+        return pb.ModelReadyResponse(ready=ready)
 
-    gRPC answers UNKNOWN where a message cannot be parsed, before any of our code is asked.
-    """
+    async def model_metadata(self, request) -> Message:
+        """Describe a model."""
+        found = self._service.describe(request.name, request.version or None)
+        return pb.ModelMetadataResponse(**found)
 
-    async def intercept_service(self, continuation, details):
-        """Return the handler of a call, which takes the bytes of its message; none for a stream."""
-        handler = await super().intercept_service(continuation, details)
-        if handler is None or handler.unary_unary is None:
-            return None
+    async def repository_index(self, request) -> Message:
+        """List models and versions."""
+        found = self._service.repository.index(request.ready)
+        return pb.RepositoryIndexResponse(models=found)
 
-        async def parse_and_behave(contents: bytes, context):
-            try:
-                request = handler.request_deserializer(contents)
-            except DecodeError:
-                await context.abort(
-                    grpc.StatusCode.INVALID_ARGUMENT,
-                    "expected a message of the Open Inference Protocol.",
-                )
-            return await handler.unary_unary(request, context)
+    async def load(self, request) -> Message:
+        """Load what there is of a model."""
+        await self._service.load(request.model_name)
+        return pb.RepositoryModelLoadResponse()
 
-        return grpc.unary_unary_rpc_method_handler(
-            parse_and_behave, response_serializer=handler.response_serializer
+    async def unload(self, request) -> Message:
+        """Serve a model no more."""
+        await self._service.unload(request.model_name)
+        return pb.RepositoryModelUnloadResponse()
+
+    async def model_infer(self, request) -> Message:
+        """Answer an inference request."""
+        version, answers = await self._service.infer(
+            request.model_name, request.model_version or None, _parse(request), "grpc"
         )
+        is_raw = bool(request.raw_input_contents)
+        response = pb.ModelInferResponse(
+            model_name=request.model_name, model_version=version, id=request.id
+        )
+        for name, values in answers.items():
+            datatype = tensors.datatype(values)
+            output = response.outputs.add(name=name, datatype=datatype, shape=values.shape)
+            if is_raw or datatype not in _FIELDS:
+                response.raw_output_contents.append(tensors.to_bytes(values))
+            else:
+                getattr(output.contents, _FIELDS[datatype]).extend(_listed(values))
+        return response
+
+    def _checked(self, message: type[Message], answer: Answer):
+        async def behavior(
+            messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext
+        ) -> Message:
+            traffic = self._service.traffic
+            try:
+                with traffic.request(), traffic.bodies.share() as take:
+                    contents = await self._read(messages)
+                    take(len(contents))
+                    return await answer(_decoded(message, contents))
+            except Refused as refused:
+                code = _CODES[refused.status]
+                if refused.message == STOPPING:
+                    code = grpc.StatusCode.UNAVAILABLE
+                await context.abort(code, refused.message)
+            except Exception:
+                logger.exception("gRPC")
+                await context.abort(
+                    grpc.StatusCode.INTERNAL, "the server failed; its log tells more."
+                )
+
+        return behavior
+
+    async def _read(self, messages: AsyncIterator[bytes]) -> bytes:
+        try:
+            async with asyncio.timeout(READ_SECONDS), self._service.traffic.reading:
+                return await anext(messages)
+        except TimeoutError:
+            raise Refused(408, f"the message did not arrive within {READ_SECONDS:g} s.") from None
+        except StopAsyncIteration:
+            raise invalid("expected a message, got none.") from None
 
 
-def use_checked_service() -> None:
-    """Let MLServer make its gRPC server with these two classes; it has no setting for that."""
-    mlserver.grpc.server.InferenceServicer = CheckedServicer
-    mlserver.grpc.server.PromServerInterceptor = CheckedInterceptor
+def _encoded(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _decoded(message: type[Message], contents: bytes) -> Message:
+    try:
+        return message.FromString(contents)
+    except DecodeError:
+        raise invalid("expected a message of the Open Inference Protocol.") from None
+
+
+def _parse(request) -> InferRequest:
+    """Return the request that a message holds.
+
+    Raises:
+        Refused: the contents of its inputs are not where their datatypes have them.
+    """
+    if max(len(request.inputs), len(request.outputs)) > MAX_ITEMS:
+        raise invalid(f"expected at most {MAX_ITEMS} inputs and outputs.")
+    raw = list(request.raw_input_contents)
+    if raw and len(raw) != len(request.inputs):
+        raise invalid(f"expected raw contents for {len(request.inputs)} inputs, got {len(raw)}.")
+    inputs = []
+    for place, given in enumerate(request.inputs):
+        inputs.append(
+            Tensor.model_construct(
+                name=given.name,
+                shape=list(given.shape),
+                datatype=given.datatype,
+                data=_contents(given, raw[place] if raw else None),
+            )
+        )
+    outputs = [RequestedOutput.model_construct(name=one.name) for one in request.outputs]
+    return InferRequest.model_construct(inputs=inputs, outputs=outputs)
+
+
+def _contents(given, raw: bytes | None) -> bytes | list:
+    field = _FIELDS.get(given.datatype)
+    filled = [one.name for one, _ in given.contents.ListFields()]
+    if filled if raw is not None else filled not in ([], [field]):
+        raise invalid(
+            f"{given.name}: expected {given.datatype!r:.80} in {field or 'raw_input_contents'}, "
+            f"got {' and '.join(filled)}{'' if raw is None else ' beside raw_input_contents'}."
+        )
+    if raw is not None:
+        return raw
+    return list(getattr(given.contents, field)) if field else []
+
+
+def _listed(values: np.ndarray) -> list:
+    if values.dtype.kind != "O":
+        return values.ravel().tolist()
+    return [one if isinstance(one, bytes) else one.encode() for one in values.flat]

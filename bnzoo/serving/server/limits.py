@@ -1,79 +1,116 @@
-"""What comes over HTTP is bounded, and what is wrong with it said in one short sentence."""
+"""What requests may occupy at a time, and how one is refused that would take more."""
 
 import asyncio
-
-from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
-from fastapi.requests import Request
-from fastapi.responses import JSONResponse
-from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
+import contextlib
+import http
+from collections.abc import Callable, Iterator
 
 READ_SECONDS = 30.0
-"""How long a client may pause while it sends a request."""
+"""How long the head of a request may take to arrive, and then its body."""
+
+MAX_CONNECTIONS = 400
+"""Of each protocol: together they stay below the 1,024 files that a process may commonly open."""
+
+BODIES = 8
+"""Requests of the largest size whose bodies may be in memory at a time."""
 
 
-class RequestLimit:
-    """Bounds the body of each request; whoever reads more of it gets an `HTTPException`.
+STOPPING = "the server is stopping; ask another, or try again."
 
-    The answer goes out at once. uvicorn then drops what the client is still sending.
+
+class Refused(Exception):
+    """A request is not answered.
+
+    Attributes:
+        status: of HTTP; gRPC has a code for each.
+        message: one sentence or two for the client.
+    """
+
+    def __init__(self, status: int, message: str):
+        super().__init__(message)
+        self.status, self.message = http.HTTPStatus(status), message
+
+
+def invalid(message: str) -> Refused:
+    """Return the refusal of what does not fit the protocol or the model."""
+    return Refused(400, message)
+
+
+class Budget:
+    """An amount that requests in flight share.
 
     Args:
-        app: the ASGI application behind it.
-        max_bytes: largest body.
+        total: how much there is, in `unit`.
+        unit: such as "bytes", for the refusal.
     """
 
-    def __init__(self, app, max_bytes: int):
-        self._app, self._max_bytes = app, max_bytes
+    def __init__(self, total: int, unit: str):
+        self.total, self.unit, self.used = total, unit, 0
 
-    async def __call__(self, scope, receive, send):
-        """Pass a request on, with a `receive` that checks what it receives."""
-        if scope["type"] == "http":
-            receive = self._checked(Headers(scope=scope), receive)
-        await self._app(scope, receive, send)
+    @contextlib.contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """Yield a function that takes some of it; at the end all that it took is given back.
 
-    def _checked(self, headers: Headers, receive):
-        announced, size = int(headers.get("content-length", 0)), 0
+        Raises:
+            Refused: with 503, by the function: there is not so much left.
+        """
+        taken = 0
 
-        async def checked():
-            nonlocal size
-            # A few kilobytes of gzip can hold a gigabyte.
-            if headers.get("content-encoding", "identity").lower() != "identity":
-                raise HTTPException(
-                    415, "content-encoding: expected a body as it is, uncompressed."
+        def take(amount: int) -> None:
+            nonlocal taken
+            if self.used + amount > self.total:
+                raise Refused(
+                    503, f"the server is busy with {self.used} {self.unit}; try again in a second."
                 )
-            try:
-                message = await asyncio.wait_for(receive(), READ_SECONDS)
-            except TimeoutError:
-                raise HTTPException(408, f"nothing was received for {READ_SECONDS:g} s.") from None
-            size += len(message.get("body", b""))
-            if max(size, announced) > self._max_bytes:
-                raise HTTPException(
-                    413, f"expected at most {self._max_bytes} bytes; send fewer at a time."
-                )
-            return message
+            self.used, taken = self.used + amount, taken + amount
 
-        return checked
+        try:
+            yield take
+        finally:
+            self.used -= taken
 
 
-async def _answer_refused(request: Request, error: HTTPException) -> JSONResponse:
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+class Traffic:
+    """The requests that were begun, and the memory of their bodies.
 
-
-async def _answer_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-    """Say what does not fit the protocol, without sending the request back."""
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])[:200]
-    return JSONResponse({"error": f"{place}: {first['msg'][:200]}"}, status_code=400)
-
-
-def bound(app: FastAPI, max_bytes: int) -> None:
-    """Put limits and short errors around MLServer's application, and take streaming out of it.
-
-    A stream has begun with status 200 before its first request is looked at.
+    Attributes:
+        max_bytes: largest request.
+        bodies: budget of the bytes that were received and not yet answered.
+        reading: held while a message over gRPC arrives, whose size is known only afterwards.
+        stopping: whether new requests are refused.
     """
-    streams = ("/infer_stream", "/generate_stream")
-    app.router.routes[:] = [one for one in app.router.routes if not one.path.endswith(streams)]
-    app.add_exception_handler(HTTPException, _answer_refused)
-    app.add_exception_handler(RequestValidationError, _answer_invalid)
-    app.add_middleware(RequestLimit, max_bytes=max_bytes)
+
+    def __init__(self, max_bytes: int):
+        self.max_bytes, self.stopping = max_bytes, False
+        self.bodies = Budget(BODIES * max_bytes, "bytes")
+        self.reading = asyncio.Semaphore(BODIES)
+        self._begun, self._idle = 0, asyncio.Event()
+        self._idle.set()
+
+    @contextlib.contextmanager
+    def request(self) -> Iterator[None]:
+        """Count a request as begun, until it is answered.
+
+        Raises:
+            Refused: with 503, the server is stopping.
+        """
+        if self.stopping:
+            raise Refused(503, STOPPING)
+        self._begun += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._begun -= 1
+            if not self._begun:
+                self._idle.set()
+
+    async def stop(self, grace: float) -> None:
+        """Refuse new requests, and wait until those that were begun are answered.
+
+        Args:
+            grace: how long to wait at most, in seconds.
+        """
+        self.stopping = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), grace)

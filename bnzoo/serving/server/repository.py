@@ -1,143 +1,170 @@
-"""Which models and versions there are, and those that are in memory.
-
-Folders are looked at anew whenever MLServer asks. Each SavedModel is loaded once, warmed up, and
-let go when nobody serves it.
-"""
+"""Which models and versions there are below a folder, and those that are in memory."""
 
 import asyncio
-import threading
-import weakref
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import tensorflow as tf
-from mlserver.errors import MLServerError, ModelNotFound
-from mlserver.repository import ModelRepository
-from mlserver.settings import ModelParameters, ModelSettings
+from typing import Any
 
 from bnzoo.errors import InputError
-from bnzoo.serving.layout import GRAPH_FILE, exported_models
-from bnzoo.serving.saved_model import DECODE_BYTES, SERVING_DEFAULT, load_saved_model, read_metadata
+from bnzoo.serving.layout import exported_models
+from bnzoo.serving.server.limits import Refused
+from bnzoo.serving.server.model import ServedModel
 
-RUNTIME = "bnzoo.serving.server.runtime.ExportedModel"
-Versions = list[ModelSettings]  # by a name of its own: the class has a method `list`
+logger = logging.getLogger(__name__)
 
-_lock = threading.Lock()
-_loaded: "weakref.WeakValueDictionary[tuple, LoadedExport]" = weakref.WeakValueDictionary()
+Load = Callable[[str, str, Path], ServedModel]
 
 
-class LoadedExport:
-    """One version of an exported model, ready to compute.
+@dataclass
+class Version:
+    """A version of a model.
 
     Attributes:
-        input_spec: of `serving_default`: float tensor with an open batch.
-        output_specs: of its outputs by name.
-        takes_images: whether encoded images can be decoded.
-        class_names: in the order of the labels, or None.
+        folder: its own.
+        content: what its files looked like when it was loaded.
+        model: None if it could not be loaded.
+        reason: why not.
     """
 
-    def __init__(self, folder: Path):
-        self._model = load_saved_model(folder)  # signatures do not keep their variables alive
-        self._serve = self._model.signatures[SERVING_DEFAULT]
-        (self.input_spec,) = self._serve.structured_input_signature[1].values()
-        outputs = self._serve.structured_outputs
-        self.output_specs = {name: outputs[name] for name in sorted(outputs, key=_place)}
-        self._decode = dict(self._model.signatures).get(DECODE_BYTES)
-        self.takes_images = self._decode is not None
-        self.class_names = read_metadata(folder).get("class_names")
-        # The first call of a graph takes many times as long as the others.
-        shape = [size or 1 for size in self.input_spec.shape]
-        self.compute(np.zeros(shape, self.input_spec.dtype.as_numpy_dtype))
-
-    def compute(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the answers to a batch of model inputs."""
-        # Some of TensorFlow's fused kernels fail on no rows.
-        rows = inputs if len(inputs) else np.zeros((1, *inputs.shape[1:]), inputs.dtype)
-        answers = self._serve(**{self.input_spec.name: tf.constant(rows)})
-        return {name: answers[name].numpy()[: len(inputs)] for name in self.output_specs}
-
-    def decode(self, images: list[bytes]) -> np.ndarray:
-        """Return the model inputs that encoded images make.
-
-        Raises:
-            tf.errors.InvalidArgumentError: one of them cannot be decoded.
-        """
-        return self._decode(image_bytes=tf.constant(images, tf.string))["inputs"].numpy()
+    folder: Path
+    content: tuple
+    model: ServedModel | None = None
+    reason: str = ""
 
 
-def _place(name: str) -> tuple[int, str]:
-    """Order outputs as they are documented: TensorFlow keeps them in no order."""
-    known = ("logits", "probabilities", "class_id")
-    return (known.index(name) if name in known else len(known)), name
+class Repository:
+    """Finds exports below one folder and keeps them in memory.
 
-
-def load_export(folder: Path) -> LoadedExport:
-    """Load an export, or return the one that is in memory already.
-
-    Raises:
-        InputError: TensorFlow cannot load it.
-    """
-    graph = folder.resolve() / GRAPH_FILE
-    key = (graph, graph.stat().st_mtime_ns)
-    with _lock:
-        export = _loaded.get(key)
-        if export is None:
-            export = _loaded[key] = LoadedExport(folder)
-        return export
-
-
-class ExportRepository(ModelRepository):
-    """Finds exports below one folder for MLServer's repository API.
-
-    `find`, which MLServer calls when a model is to be loaded, has its versions in memory before it
-    returns. MLServer makes a new version the default as soon as it begins to load it; it would
-    refuse the requests that come until then, were there anything left to wait for.
+    A version is loaded and warmed up before it answers. One that cannot be loaded, such as a copy
+    that is not complete yet, is tried again when its files have changed; the others are served
+    meanwhile.
 
     Args:
-        root: the folder.
-        max_batch_size: see `run_server`.
+        root: one exported model (with versions in it), one version, or a folder of models.
+        load: makes a model of a name, a version and its folder.
     """
 
-    def __init__(self, root: str, max_batch_size: int = 1):
-        self._root, self._max_batch_size = Path(root), max_batch_size
+    def __init__(self, root: Path, load: Load):
+        self._root, self._load, self._lock = root, load, asyncio.Lock()
+        self._versions: dict[str, dict[str, Version]] = {}
+        self._unloaded: set[str] = set()
 
-    async def list(self) -> Versions:
-        """Return the settings of every version of every model."""
-        models = exported_models(self._root)
-        return [self._settings(name, path) for name, paths in models.items() for path in paths]
-
-    async def find(self, name: str) -> Versions:
-        """Return what `load` does.
+    def get(self, name: str, version: str | None = None) -> tuple[str, ServedModel]:
+        """Return a version and what answers for it; the newest that is loaded if none is named.
 
         Raises:
-            MLServerError: there is no such model, or one of its versions cannot be loaded; what is
-                served stays as it is.
+            Refused: with 404, there is none.
         """
+        loaded = self.loaded(name)
+        number = version or (loaded[-1] if loaded else None)
+        if number not in loaded:
+            what = f"model {name!r:.80}" + (f", version {version!r:.80}" if version else "")
+            raise Refused(404, f"{what}: not served here. POST /v2/repository/index lists what is.")
+        return number, self._versions[name][number].model
+
+    def loaded(self, name: str | None = None) -> list[str]:
+        """Return the versions of a model that are loaded, rising; or the names of such models."""
+        if name is None:
+            return [one for one in self._versions if self.loaded(one)]
+        versions = self._versions.get(name, {})
+        return [number for number, one in versions.items() if one.model]
+
+    def index(self, only_ready: bool = False) -> list[dict[str, str]]:
+        """Return every version, whether it is loaded, and if not why, as the protocol has it."""
+        return [
+            {
+                "name": name,
+                "version": number,
+                "state": "READY" if one.model else "UNAVAILABLE",
+                "reason": one.reason,
+            }
+            for name, versions in self._versions.items()
+            for number, one in versions.items()
+            if one.model or not only_ready
+        ]
+
+    async def watch(self, seconds: float) -> None:
+        """Look for new and removed versions, again and again."""
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await self.scan()
+            except Exception as error:  # whatever it is, what is loaded goes on
+                logger.error("%s: cannot be looked at: %s", self._root, error)
+
+    async def scan(self) -> None:
+        """Bring what is served in line with the folder."""
+        async with self._lock:
+            found = await asyncio.to_thread(self._found)
+            for name in [name for name in self._versions if name not in found]:
+                logger.info("%s: gone", name)
+                del self._versions[name]
+            for name, folders in found.items():
+                if name not in self._unloaded:
+                    await self._update(name, folders)
+
+    async def load(self, name: str) -> None:
+        """Load what there is of a model now, also if it was unloaded.
+
+        Raises:
+            Refused: with 404, there is no such model; with 422, one of its versions cannot be
+                loaded: the others are served.
+        """
+        self._unloaded.discard(name)
+        await self.scan()
+        failed = [one.reason for one in self._versions.get(name, {}).values() if one.reason]
+        if failed:
+            raise Refused(422, failed[-1])
+        self.get(name)
+
+    async def unload(self, name: str) -> None:
+        """Serve a model no more, until it is loaded again.
+
+        Raises:
+            Refused: with 404, there is no such model.
+        """
+        async with self._lock:
+            self.get(name)
+            self._unloaded.add(name)
+            self._versions[name] = {
+                number: Version(one.folder, (), reason="unloaded")
+                for number, one in self._versions[name].items()
+            }
+        logger.info("%s: unloaded", name)
+
+    def _found(self) -> dict[str, list[Path]]:
+        self._root.stat()  # raises if it is not there, as when a network's disk is away
+        return exported_models(self._root)
+
+    async def _update(self, name: str, folders: list[Path]) -> None:
+        old, new = self._versions.get(name, {}), {}
+        for folder in folders:
+            number, content = folder.name, await asyncio.to_thread(_content, folder)
+            if number in old and old[number].content == content:
+                new[number] = old[number]
+            else:
+                new[number] = await self._loaded(name, folder, content)
+                if number in old and not new[number].model:  # goes on as it was
+                    new[number].model = old[number].model
+        for number in old.keys() - new.keys():
+            logger.info("%s, version %s: gone", name, number)
+        self._versions[name] = new  # at once: requests see the old ones or the new ones
+
+    async def _loaded(self, name: str, folder: Path, content: tuple) -> Version:
+        version = Version(folder, content)
         try:
-            settings = await asyncio.to_thread(self.load, name)
-        except (InputError, OSError) as error:
-            raise MLServerError(str(error), status_code=422) from error
-        if not settings:
-            raise ModelNotFound(name)
-        return settings
+            version.model = await asyncio.to_thread(self._load, name, folder.name, folder)
+            logger.info("%s, version %s: loaded from %s", name, folder.name, folder.resolve())
+        except Exception as error:  # TensorFlow has many, and the other versions are to be served
+            version.reason = str(error) if isinstance(error, InputError | OSError) else repr(error)
+            logger.error("%s, version %s: not served: %s", name, folder.name, version.reason)
+        return version
 
-    def load(self, name: str) -> Versions:
-        """Return the settings of every version of a model, each with its export in memory.
 
-        Raises:
-            InputError: one of them cannot be loaded.
-        """
-        folders = exported_models(self._root).get(name, [])
-        return [self._settings(name, folder, load_export(folder)) for folder in folders]
-
-    def _settings(
-        self, name: str, folder: Path, export: LoadedExport | None = None
-    ) -> ModelSettings:
-        # Not MLServer's own setting of that name: with it requests would be joined unchecked.
-        extra = {"max_batch_size": self._max_batch_size, "export": export}
-        return ModelSettings(
-            name=name,
-            implementation=RUNTIME,
-            platform="tensorflow_savedmodel",
-            parameters=ModelParameters(uri=str(folder), version=folder.resolve().name, extra=extra),
-        )
+def _content(folder: Path) -> tuple[Any, ...]:
+    """Return what tells a version from another in its place, or from itself once it is whole."""
+    files = sorted(path for path in folder.resolve().rglob("*") if path.is_file())
+    stats = [(str(path), path.stat()) for path in files]
+    return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)

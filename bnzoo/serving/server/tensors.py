@@ -2,158 +2,168 @@
 
 import base64
 import math
+import struct
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from mlserver.codecs.numpy import to_datatype
-from mlserver.errors import InferenceError
-from mlserver.types import (
-    InferenceRequest,
-    MetadataTensor,
-    Parameters,
-    RequestInput,
-    ResponseOutput,
-    TensorData,
-)
+from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
+
+from bnzoo.serving.server.limits import invalid
+from bnzoo.serving.server.requests import Tensor
+from bnzoo.serving.signature import DATATYPES
+
+BYTES = "BYTES"
 
 
-def the_only_input(request: InferenceRequest, known: list[str]) -> RequestInput:
-    """Return the input of a request.
-
-    Raises:
-        InferenceError: there is none, there are several, or it has another name.
-    """
-    names = [one.name for one in request.inputs]
-    if len(names) != 1 or names[0] not in known:
-        raise InferenceError(
-            f"inputs: expected exactly one, named {' or '.join(known)}, got {names!r:.80}."
-        )
-    return request.inputs[0]
-
-
-def read_array(given: RequestInput, spec: tf.TensorSpec) -> np.ndarray:
+def read_array(given: Tensor, spec: tf.TensorSpec) -> np.ndarray:
     """Return the array that an input holds.
 
     Args:
-        given: its `data` is a list, flat or nested, or the bytes of the array.
+        given: its `data` is a list, flat or nested, or the bytes of the array, little-endian.
         spec: what the model takes.
 
     Raises:
-        InferenceError: datatype, shape or data do not fit.
+        Refused: datatype, shape or data do not fit.
     """
-    dtype = np.dtype(spec.dtype.as_numpy_dtype)
-    data, shape = _data_of(given, to_datatype(dtype).value), list(given.shape)
-    _check_shape(given.name, shape, spec)
-    values = _numbers(given.name, data, dtype)
-    if values.size != math.prod(shape):
-        raise InferenceError(
-            f"{given.name}: expected {math.prod(shape)} values for shape {shape}, got "
-            f"{values.size}."
-        )
-    return values.reshape(shape)
+    _check_datatype(given, DATATYPES[spec.dtype.name])
+    _check_shape(given, spec)
+    if given.datatype == BYTES:
+        values = _strings(given)
+    elif isinstance(given.data, bytes | memoryview):
+        values = _raw_numbers(given, np.dtype(spec.dtype.as_numpy_dtype))
+    else:
+        values = _listed_numbers(given, np.dtype(spec.dtype.as_numpy_dtype))
+    _check_count(given, values.size)
+    return values.reshape(given.shape)
 
 
-def read_images(given: RequestInput) -> list[bytes]:
+def read_images(given: Tensor) -> list[bytes]:
     """Return the encoded images that an input holds.
 
-    Over HTTP each is a string in base64; over gRPC the bytes themselves.
+    In JSON each is a string in base64; in binary form the bytes themselves.
 
     Raises:
-        InferenceError: they are no such thing, or not as many as the shape says.
+        Refused: they are no such thing, or not as many as the shape says.
     """
-    data, shape = _data_of(given, "BYTES"), list(given.shape)
-    if not isinstance(data, list) or shape not in ([len(data)], [len(data), 1]):
-        raise InferenceError(
-            f"{given.name}: expected a list of images and its length as the shape, got shape "
-            f"{shape!r:.80}."
+    _check_datatype(given, BYTES)
+    if given.shape[1:] not in ([], [1]) or not given.shape:
+        raise invalid(
+            f"{given.name}: expected the number of images as the shape, got {given.shape!r:.80}."
         )
-    named = given.parameters and given.parameters.content_type == "base64"
-    return [_image(given.name, one, bool(named)) for one in data]
+    if isinstance(given.data, bytes | memoryview):
+        return _strings(given).tolist()
+    if not isinstance(given.data, list):
+        raise invalid(f"{given.name}: expected a list of images as data.")
+    _check_count(given, len(given.data))
+    return [_image(given.name, index, one) for index, one in enumerate(given.data)]
 
 
-def _data_of(given: RequestInput, datatype: str) -> Any:
+def _check_datatype(given: Tensor, datatype: str) -> None:
     if given.datatype != datatype:
-        raise InferenceError(
-            f"{given.name}: expected datatype {datatype}, got {given.datatype!r:.80}."
-        )
-    return getattr(given.data, "root", given.data)
+        raise invalid(f"{given.name}: expected datatype {datatype}, got {given.datatype!r:.80}.")
 
 
-def _image(name: str, value: Any, is_base64: bool) -> bytes:
-    if isinstance(value, bytes) and not is_base64:
-        return value
-    try:
-        return base64.b64decode(value, validate=True)
-    except (TypeError, ValueError):
-        raise InferenceError(
-            f"{name}: expected each image as a string in base64, got {value!r:.80}."
-        ) from None
-
-
-def _check_shape(name: str, shape: list[int], spec: tf.TensorSpec) -> None:
+def _check_shape(given: Tensor, spec: tf.TensorSpec) -> None:
     # Open dimensions other than the batch must hold something, as in the graph.
+    shape = given.shape
     fits = len(shape) == spec.shape.rank and all(
         size == wanted if wanted is not None else size >= (axis > 0)
         for axis, (size, wanted) in enumerate(zip(shape, spec.shape, strict=False))
     )
     if not fits:
         expected = ", ".join("any" if size is None else str(size) for size in spec.shape)
-        raise InferenceError(f"{name}: expected shape ({expected}), got {shape!r:.80}.")
+        raise invalid(f"{given.name}: expected shape ({expected}), got {shape!r:.80}.")
 
 
-def _numbers(name: str, data: Any, dtype: np.dtype) -> np.ndarray:
-    is_raw = isinstance(data, bytes)
+def _check_count(given: Tensor, count: int) -> None:
+    if count != (expected := math.prod(given.shape)):
+        raise invalid(
+            f"{given.name}: expected {expected} values for shape {given.shape!r:.80}, got {count}."
+        )
+
+
+def _image(name: str, index: int, value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
     try:
-        values = np.frombuffer(data, dtype.newbyteorder("<")) if is_raw else np.asarray(data)
-    except (ValueError, TypeError, OverflowError, RecursionError):  # ragged, or absurdly deep
-        values = np.asarray(None)
+        return base64.b64decode(value, validate=True)
+    except (TypeError, ValueError):
+        raise invalid(
+            f"{name}[{index}]: expected an image as a string in base64, got {value!r:.80}."
+        ) from None
+
+
+def _strings(given: Tensor) -> np.ndarray:
+    if isinstance(given.data, bytes | memoryview):
+        # Each has four bytes before it, its length: as many as are said, and none but these.
+        if math.prod(given.shape) > len(given.data) // 4:
+            _check_count(given, len(given.data) // 4)
+        try:
+            return deserialize_bytes_tensor(given.data)
+        except (ValueError, struct.error):
+            raise invalid(
+                f"{given.name}: expected strings in binary form, each behind its length."
+            ) from None
+    values = _checked_list(given).astype(object).ravel()
+    if not all(isinstance(value, str | bytes) for value in values):
+        raise invalid(f"{given.name}: expected strings as data: a list, flat or nested.")
+    encoded = [value.encode() if isinstance(value, str) else value for value in values]
+    return np.array([*encoded, None], object)[:-1]  # else NumPy looks into strings of one length
+
+
+def _raw_numbers(given: Tensor, dtype: np.dtype) -> np.ndarray:
+    if len(given.data) != math.prod(given.shape) * dtype.itemsize:
+        raise invalid(
+            f"{given.name}: expected {math.prod(given.shape) * dtype.itemsize} bytes for shape "
+            f"{given.shape!r:.80}, got {len(given.data)}."
+        )
+    return np.frombuffer(given.data, dtype)
+
+
+def _listed_numbers(given: Tensor, dtype: np.dtype) -> np.ndarray:
+    values = _checked_list(given)
     is_number = values.dtype.kind in ("b" if dtype.kind == "b" else "fiu")
     if not (is_number or values.size == 0):
-        raise InferenceError(
-            f"{name}: expected numbers as data: a list, flat or nested, or raw {dtype.name}."
-        )
-    if dtype.kind in "iu" and values.size and not np.array_equal(values, values.astype(dtype)):
-        raise InferenceError(f"{name}: expected whole numbers that fit {dtype.name}.")
-    with np.errstate(over="ignore"):  # too large for float32 is infinite there
-        return values.astype(dtype, copy=False)
+        raise invalid(f"{given.name}: expected numbers as data: a list, flat or nested.")
+    with np.errstate(over="ignore", invalid="ignore"):  # too large for float32 is infinite there
+        cast = values.astype(dtype, copy=False)
+    if dtype.kind in "iu" and not np.array_equal(values, cast):
+        raise invalid(f"{given.name}: expected whole numbers that fit {dtype.name}.")
+    return cast
 
 
-def response_outputs(
-    answers: dict[str, np.ndarray], wanted: list[str] | None
-) -> list[ResponseOutput]:
-    """Return answers as outputs of a response.
-
-    Args:
-        answers: array by name; strings as object arrays of str.
-        wanted: the names that were asked for, in order; None for all.
-
-    Raises:
-        InferenceError: a name that was asked for is none of them.
-    """
-    names = list(answers) if wanted is None else wanted
-    unknown = [name for name in names if name not in answers]
-    if unknown:
-        raise InferenceError(
-            f"outputs: expected some of {', '.join(answers)}, got {unknown!r:.80}."
-        )
-    return [_output(name, answers[name]) for name in names]
+def _checked_list(given: Tensor) -> np.ndarray:
+    """Return `data` as NumPy reads it; an array of None if it is ragged or no list."""
+    try:
+        return np.asarray(given.data)
+    except (ValueError, TypeError, OverflowError):
+        return np.asarray(None)
 
 
-def _output(name: str, values: np.ndarray) -> ResponseOutput:
-    is_text = values.dtype.kind == "O"
-    data = [text.encode() for text in values] if is_text else values.ravel().tolist()
-    return ResponseOutput.model_construct(  # nothing that would have to be validated
-        name=name,
-        shape=list(values.shape),
-        datatype=to_datatype(values.dtype).value,
-        data=TensorData.model_construct(root=data),
-        parameters=Parameters(content_type="str") if is_text else None,
-    )
+def datatype(values: np.ndarray) -> str:
+    """Return the protocol's name for the dtype of an answer; strings are arrays of objects."""
+    return BYTES if values.dtype.kind == "O" else DATATYPES[values.dtype.name]
 
 
-def metadata(name: str, spec: tf.TensorSpec) -> MetadataTensor:
+def to_bytes(values: np.ndarray) -> bytes:
+    """Return an array in the protocol's binary form: row by row, little-endian."""
+    if values.dtype.kind == "O":
+        return serialize_byte_tensor(values).item() if values.size else b""
+    return values.tobytes()
+
+
+def to_list(values: np.ndarray) -> np.ndarray | list[str]:
+    """Return an array flat, as orjson writes it; NaN and infinity become null there."""
+    if values.dtype.kind == "O":
+        return [
+            one.decode(errors="replace") if isinstance(one, bytes) else one for one in values.flat
+        ]
+    # bfloat16 is none of NumPy's own.
+    return (values.astype("float32") if values.dtype.kind == "V" else values).ravel()
+
+
+def metadata(name: str, spec: tf.TensorSpec) -> dict[str, Any]:
     """Describe a tensor as the protocol does: -1 is an open dimension."""
-    datatype = to_datatype(np.dtype(spec.dtype.as_numpy_dtype)).value
     shape = [-1 if size is None else size for size in spec.shape]
-    return MetadataTensor(name=name, datatype=datatype, shape=shape)
+    return {"name": name, "datatype": DATATYPES[spec.dtype.name], "shape": shape}

@@ -1,0 +1,111 @@
+"""One version of an exported model: each request is checked alone, then computed with others."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from bnzoo.serving.image_bytes import INPUT_NAME
+from bnzoo.serving.saved_model import (
+    DECODE_BYTES,
+    SERVE_BYTES,
+    SERVING_DEFAULT,
+    load_saved_model,
+    read_metadata,
+)
+from bnzoo.serving.server import tensors
+from bnzoo.serving.server.batcher import Answers, Batcher
+from bnzoo.serving.server.decoding import Decoder
+from bnzoo.serving.server.limits import invalid
+from bnzoo.serving.server.requests import InferRequest, the_only_input, wanted_outputs
+
+MAX_SHAPES = 8
+"""How many shapes of an open dimension have a queue; with more the oldest queue begins anew."""
+
+_ORDER = ("logits", "probabilities", "class_id", "class_name")
+
+
+class ServedModel:
+    """An export in memory, warmed up.
+
+    Args:
+        folder: of the version.
+        max_rows: how many rows of several requests may be computed together; 1: none.
+        decoder: of encoded images.
+        count_rows: called with the rows of each batch, in any thread.
+
+    Attributes:
+        inputs, outputs: of every signature, as the protocol describes tensors.
+
+    Raises:
+        InputError: TensorFlow cannot load it.
+    """
+
+    def __init__(
+        self, folder: Path, max_rows: int, decoder: Decoder, count_rows: Callable[[int], None]
+    ):
+        self._model = load_saved_model(folder)  # signatures do not keep their variables alive
+        signatures = dict(self._model.signatures)
+        self._serve, self._decode = signatures[SERVING_DEFAULT], signatures.get(DECODE_BYTES)
+        self._decoder, self._count_rows = decoder, count_rows
+        (self._spec,) = self._serve.structured_input_signature[1].values()
+        names = read_metadata(folder).get("class_names") or []
+        self._names = np.array(["", *names], object)  # "" is that of -1
+        served = [signatures[name] for name in (SERVING_DEFAULT, SERVE_BYTES) if name in signatures]
+        self.inputs = _described(*(one.structured_input_signature[1] for one in served))
+        self.outputs = _described(*(one.structured_outputs for one in served))
+        # One queue for each shape that comes.
+        self._batcher = functools.lru_cache(MAX_SHAPES)(lambda _: Batcher(self._compute, max_rows))
+        # The first call of a graph takes many times as long as the others.
+        self._serve(
+            **{self._spec.name: tf.zeros([n or 1 for n in self._spec.shape], self._spec.dtype)}
+        )
+
+    async def infer(self, request: InferRequest) -> Answers:
+        """Return the answers that a request asks for, strings as arrays of bytes.
+
+        Raises:
+            Refused: it does not fit the model.
+        """
+        names = [one["name"] for one in self.inputs]
+        given, known = the_only_input(request, names), [one["name"] for one in self.outputs]
+        if is_images := given.name == INPUT_NAME and self._decode is not None:
+            wanted = wanted_outputs(request, known)
+            images = tensors.read_images(given)
+            inputs = await self._decoder.decode(self._decode_now, images)
+        else:
+            wanted = wanted_outputs(request, [one for one in known if one != "class_name"])
+            inputs = tensors.read_array(given, self._spec)
+        try:
+            answers = await self._batcher(inputs.shape[1:]).answer(inputs)
+        except tf.errors.InvalidArgumentError as error:
+            # Such as sequences shorter than a kernel, where the model leaves their length open.
+            raise invalid(f"the model refuses it: {_reason(error)}") from None
+        if is_images and "class_name" in wanted:
+            answers["class_name"] = self._names[answers["class_id"] + 1]
+        return {name: answers[name] for name in wanted}
+
+    def _compute(self, inputs: np.ndarray) -> Answers:
+        self._count_rows(len(inputs))
+        # Some of TensorFlow's fused kernels fail on no rows.
+        rows = inputs if len(inputs) else np.zeros((1, *inputs.shape[1:]), inputs.dtype)
+        answers = self._serve(**{self._spec.name: tf.constant(rows, self._spec.dtype)})
+        return {name: values.numpy()[: len(inputs)] for name, values in answers.items()}
+
+    def _decode_now(self, images: list[bytes]) -> np.ndarray:
+        return self._decode(image_bytes=tf.constant(images, tf.string))["inputs"].numpy()
+
+
+def _described(*signatures: dict[str, tf.TensorSpec]) -> list[dict[str, Any]]:
+    """Describe the tensors of signatures, in the order in which they are documented."""
+    specs = {name: spec for one in signatures for name, spec in one.items()}
+    places = {name: _ORDER.index(name) if name in _ORDER else -1 for name in specs}
+    return [tensors.metadata(name, specs[name]) for name in sorted(specs, key=places.get)]
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """Return the line of an error that says what was wrong, without the names of operations."""
+    return error.message
