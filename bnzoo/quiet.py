@@ -1,7 +1,6 @@
 """TensorFlow without its start-up messages."""
 
 import contextlib
-import faulthandler
 import gc
 import logging
 import os
@@ -31,21 +30,6 @@ def start_tensorflow_quietly() -> None:
     else:
         _import_silenced()
     gc.freeze()  # or each run's garbage collection would look at all that was imported: 0.3 s
-
-
-def keep_stderr_for_python() -> None:
-    """Drop what C++ writes to standard error from now on; Python goes on writing there.
-
-    libjpeg complains there of every damaged image, unasked. With a level of 0 all is kept.
-    """
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
-        return
-    sys.stderr.flush()
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-    faulthandler.enable(sys.stderr)  # the place of a crash is told all the same
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
 
 
 def _import_silenced() -> None:

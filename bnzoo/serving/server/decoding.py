@@ -1,21 +1,29 @@
-"""Encoded images of all requests, decoded in a fair order and within bounds."""
+"""Encoded images of all requests, decoded in processes of their own, in a fair order."""
 
 import asyncio
 import concurrent.futures
+import concurrent.futures.process
+import contextlib
+import functools
 import io
 import itertools
+import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+import signal
+import threading
+from collections.abc import Iterator
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
-from bnzoo.serving.image_bytes import INPUT_NAME, MAX_PIXELS
+from bnzoo.data.preprocessing import Preprocessing
+from bnzoo.serving import image_bytes
 from bnzoo.serving.server.limits import Budget, Refused, invalid
 
-PARALLEL = max(1, (os.cpu_count() or 1) // 2)
-"""Decoding threads: half of the cores, as computing must go on beside them."""
+NAME, MAX_PIXELS = image_bytes.INPUT_NAME, image_bytes.MAX_PIXELS
+
+PARALLEL = min(4, max(1, (os.cpu_count() or 1) // 2))
+"""Decoding processes: half of the cores, as computing must go on beside them."""
 
 MAX_PIXELS_OF_REQUEST = 4 * MAX_PIXELS
 MAX_PIXELS_IN_FLIGHT = 16 * MAX_PIXELS
@@ -29,18 +37,19 @@ SMALLEST = 2**12
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow warns of what is refused here anyway
 
-Decode = Callable[[list[bytes]], np.ndarray]
-
 
 class Decoder:
-    """Decodes beside the event loop, a few images at a time.
+    """Decodes in processes that step back for everything else: none of it blocks this one.
 
     Requests take turns by self-clocked fair queueing: each turn is stamped with the clock, or the
-    end of the request's turn before, plus its pixels; the smallest stamp goes next and sets the
-    clock. A small image waits for what is being decoded, not for the large ones in the queue.
+    stamp of the request's turn before, plus its pixels; the smallest stamp goes next and sets the
+    clock. So a small image waits for what is being decoded, not for the large ones in the queue.
     Before each turn a request whose client has gone away is dropped.
 
     To be made inside the event loop.
+
+    Attributes:
+        pixels: budget of those that were admitted and not yet decoded.
 
     Source: Golestani, A Self-Clocked Fair Queueing Scheme for Broadband Applications, INFOCOM 1994.
     """
@@ -48,99 +57,161 @@ class Decoder:
     def __init__(self):
         self.pixels = Budget(MAX_PIXELS_IN_FLIGHT, "pixels of images")
         self._queue, self._order, self._clock = asyncio.PriorityQueue(), itertools.count(), 0
-        self._threads = concurrent.futures.ThreadPoolExecutor(PARALLEL, "decode")
         self._workers = [asyncio.create_task(self._work()) for _ in range(PARALLEL)]
+        self._processes = _new_processes()
 
-    async def decode(self, decode: Decode, images: list[bytes]) -> np.ndarray:
+    async def decode(self, settings: Preprocessing, images: list[bytes]) -> np.ndarray:
         """Return the model inputs that encoded images make.
 
         Args:
-            decode: raises `tf.errors.InvalidArgumentError` where it cannot.
+            settings: of the data that the model was trained on.
             images: the bytes of PNG or JPEG files.
 
         Raises:
             Refused: one is no such image, they have too many pixels, or the server is busy.
         """
-        sizes = await asyncio.to_thread(lambda: [*map(_pixels_of, itertools.count(), images)])
-        if sum(sizes) > MAX_PIXELS_OF_REQUEST:
-            raise Refused(
-                413,
-                f"{INPUT_NAME}: expected at most {MAX_PIXELS_OF_REQUEST} pixels in a request, got "
-                f"{sum(sizes)}; send fewer images at a time.",
-            )
+        sizes = await asyncio.to_thread(_sizes_of, images)
         stamp, parts = 0, []
         with self.pixels.share() as take:
             take(sum(sizes))
             for turn in _turns(sizes):
                 stamp = max(self._clock, stamp) + sum(sizes[turn])
-                parts.append(await self._in_turn(stamp, _named(decode, images, turn)))
-        return np.concatenate(parts) if parts else decode([])
+                try:
+                    parts.append(await self._in_turn(stamp, settings, images[turn]))
+                except Undecodable as error:
+                    raise _no_image(turn.start + error.args[0]) from None
+        return np.concatenate(parts)
 
-    async def _in_turn(self, stamp: int, call: Callable[[], np.ndarray]) -> np.ndarray:
-        result = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait((stamp, next(self._order), call, result))
-        return await result
+    async def _in_turn(self, stamp: int, settings: Preprocessing, images: list[bytes]):
+        made = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait((stamp, next(self._order), settings, images, made))
+        return await made
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            stamp, _, call, result = await self._queue.get()
-            if result.done():  # its client has gone away
+            stamp, _, settings, images, made = await self._queue.get()
+            if made.done():  # its client has gone away
                 continue
             self._clock = stamp
             try:
-                made = await loop.run_in_executor(self._threads, call)
+                decoded = await self._in_process(settings, images)
             except Exception as error:
-                if not result.done():
-                    result.set_exception(error)
+                if not made.done():
+                    made.set_exception(error)
             else:
-                if not result.done():
-                    result.set_result(made)
+                if not made.done():
+                    made.set_result(decoded)
+
+    async def _in_process(self, settings: Preprocessing, images: list[bytes]) -> np.ndarray:
+        loop, processes = asyncio.get_running_loop(), self._processes
+        try:
+            return await loop.run_in_executor(processes, _decode, settings, images)
+        except concurrent.futures.process.BrokenProcessPool:
+            if processes is self._processes:  # as when the system has killed one
+                self._processes = _new_processes()
+            raise Refused(503, "an image could not be decoded; try again in a second.") from None
+
+    def stop(self) -> None:
+        """End the processes; what they are at is not waited for."""
+        self._processes.shutdown(wait=False, cancel_futures=True)
 
 
-def _pixels_of(index: int, image: bytes) -> int:
-    """Return how many pixels an image announces, at least `SMALLEST`."""
+def _sizes_of(images: list[bytes]) -> list[int]:
+    """Return the pixels that each image announces, at least `SMALLEST`."""
+    sizes, total = [], 0
+    for index, image in enumerate(images):
+        width, height = _size_of(index, image)
+        if width * height > MAX_PIXELS:
+            raise invalid(
+                f"{NAME}[{index}]: expected at most {MAX_PIXELS} pixels, got {width} x {height}."
+            )
+        sizes.append(max(width * height, SMALLEST))
+        if (total := total + sizes[-1]) > MAX_PIXELS_OF_REQUEST:
+            raise Refused(
+                413,
+                f"{NAME}: expected at most {MAX_PIXELS_OF_REQUEST} pixels in a request, got more "
+                f"in its first {index + 1} images; send fewer at a time.",
+            )
+    return sizes
+
+
+def _size_of(index: int, image: bytes) -> tuple[int, int]:
     try:
         with Image.open(io.BytesIO(image), formats=("PNG", "JPEG")) as opened:
-            width, height = opened.size
-    # Whatever Pillow makes of bytes that are no image: it has many exceptions for that.
-    except Exception:
-        raise _undecodable(index) from None
-    if width * height > MAX_PIXELS:
-        raise invalid(
-            f"{INPUT_NAME}[{index}]: expected at most {MAX_PIXELS} pixels, got {width} x {height}."
-        )
-    return max(width * height, SMALLEST)
+            return opened.size
+    except Exception:  # Pillow has many, for all that bytes can be
+        raise _no_image(index) from None
 
 
 def _turns(sizes: list[int]) -> Iterator[slice]:
-    """Cut images into groups of at most `TURN` pixels, or of one image."""
+    """Cut images into groups of at most `TURN` pixels, or of one image; one group if none."""
     start, total = 0, 0
     for index, size in enumerate(sizes):
         if index > start and total + size > TURN:
             yield slice(start, index)
             start, total = index, 0
         total += size
-    if sizes:
-        yield slice(start, len(sizes))
+    yield slice(start, len(sizes))
 
 
-def _named(decode: Decode, images: list[bytes], turn: slice) -> Callable[[], np.ndarray]:
-    """Return a call that decodes a turn's images, and names the first that cannot be decoded."""
+def _no_image(index: int) -> Refused:
+    return invalid(f"{NAME}[{index}]: expected the bytes of a whole PNG or JPEG image.")
 
-    def call() -> np.ndarray:
+
+# --- in the other processes ----------------------------------------------------------------------
+
+
+class Undecodable(Exception):
+    """An image cannot be decoded; the argument is its index."""
+
+
+def _new_processes() -> concurrent.futures.ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return concurrent.futures.ProcessPoolExecutor(PARALLEL, context, _begin)
+
+
+def _begin() -> None:
+    """Prepare a new process: it steps back, is silent, and ends with the server."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to every process of the terminal
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.nice(19)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)  # libjpeg complains there of every damaged image
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+@functools.cache
+def _graph(settings: Preprocessing):
+    import tensorflow as tf
+
+    @functools.partial(tf.function, input_signature=[image_bytes.INPUT_SPEC], autograph=False)
+    def to_model_inputs(images: tf.Tensor) -> tf.Tensor:
+        return image_bytes.to_model_inputs(images, settings)
+
+    return to_model_inputs
+
+
+def _decode(settings: Preprocessing, images: list[bytes]) -> np.ndarray:
+    """Return the model inputs that images make.
+
+    Raises:
+        Undecodable: with the index of the first that cannot be decoded.
+    """
+    import tensorflow as tf
+
+    with contextlib.suppress(tf.errors.InvalidArgumentError):
+        return _graph(settings)(tf.constant(images, tf.string)).numpy()
+    for index, image in enumerate(images):
         try:
-            return decode(images[turn])
+            _graph(settings)(tf.constant([image]))
         except tf.errors.InvalidArgumentError:
-            for index, image in enumerate(images[turn], turn.start):
-                try:
-                    decode([image])
-                except tf.errors.InvalidArgumentError:
-                    raise _undecodable(index) from None
-            raise
-
-    return call
-
-
-def _undecodable(index: int) -> Refused:
-    return invalid(f"{INPUT_NAME}[{index}]: expected the bytes of a whole PNG or JPEG image.")
+            raise Undecodable(index) from None
+    raise AssertionError("together they cannot be decoded, each alone can")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from bnzoo.data.preprocessing import Preprocessing
 from bnzoo.serving.image_bytes import INPUT_NAME
 from bnzoo.serving.saved_model import (
-    DECODE_BYTES,
     SERVE_BYTES,
     SERVING_DEFAULT,
     load_saved_model,
@@ -49,12 +49,15 @@ class ServedModel:
     ):
         self._model = load_saved_model(folder)  # signatures do not keep their variables alive
         signatures = dict(self._model.signatures)
-        self._serve, self._decode = signatures[SERVING_DEFAULT], signatures.get(DECODE_BYTES)
-        self._decoder, self._count_rows = decoder, count_rows
+        self._serve, self._decoder = signatures[SERVING_DEFAULT], decoder
+        self._count_rows = count_rows
         (self._spec,) = self._serve.structured_input_signature[1].values()
-        names = read_metadata(folder).get("class_names") or []
-        self._names = np.array(["", *names], object)  # "" is that of -1
-        served = [signatures[name] for name in (SERVING_DEFAULT, SERVE_BYTES) if name in signatures]
+        found = read_metadata(folder)
+        self._names = np.array(["", *(found.get("class_names") or [])], object)  # "" is that of -1
+        served = [self._serve]
+        if SERVE_BYTES in signatures:
+            self._settings = Preprocessing.from_dict(found["preprocessing"])
+            served.append(signatures[SERVE_BYTES])
         self.inputs = _described(*(one.structured_input_signature[1] for one in served))
         self.outputs = _described(*(one.structured_outputs for one in served))
         # One queue for each shape that comes.
@@ -72,10 +75,10 @@ class ServedModel:
         """
         names = [one["name"] for one in self.inputs]
         given, known = the_only_input(request, names), [one["name"] for one in self.outputs]
-        if is_images := given.name == INPUT_NAME and self._decode is not None:
+        if is_images := given.name == INPUT_NAME:
             wanted = wanted_outputs(request, known)
             images = tensors.read_images(given)
-            inputs = await self._decoder.decode(self._decode_now, images)
+            inputs = await self._decoder.decode(self._settings, images)
         else:
             wanted = wanted_outputs(request, [one for one in known if one != "class_name"])
             inputs = tensors.read_array(given, self._spec)
@@ -94,9 +97,6 @@ class ServedModel:
         rows = inputs if len(inputs) else np.zeros((1, *inputs.shape[1:]), inputs.dtype)
         answers = self._serve(**{self._spec.name: tf.constant(rows, self._spec.dtype)})
         return {name: values.numpy()[: len(inputs)] for name, values in answers.items()}
-
-    def _decode_now(self, images: list[bytes]) -> np.ndarray:
-        return self._decode(image_bytes=tf.constant(images, tf.string))["inputs"].numpy()
 
 
 def _described(*signatures: dict[str, tf.TensorSpec]) -> list[dict[str, Any]]:

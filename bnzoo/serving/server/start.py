@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnzoo.errors import InputError
-from bnzoo.quiet import keep_stderr_for_python
 from bnzoo.serving.layout import find_models
 
 GRACE_SECONDS = 60.0
@@ -64,7 +63,6 @@ def run_server(settings: Settings, announce: Callable[[str], None] = print) -> N
 
     find_models(settings.folder)
     with listening(settings.host, settings.ports) as sockets:
-        keep_stderr_for_python()
         logging.config.dictConfig(LOGGING)
         gc.set_threshold(100_000)  # a request may hold a million lists: looking at them takes long
         loop_factory = uvicorn.Config(None, log_config=None).get_loop_factory()
@@ -146,6 +144,7 @@ async def _serve(settings: Settings, sockets: dict, announce: Callable[[str], No
             server.should_exit = True
         if settings.poll_seconds:
             watching.cancel()
+        decoder.stop()
 
 
 async def _start_grpc(service, settings: Settings, taken: socket.socket):
