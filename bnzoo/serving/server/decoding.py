@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image
@@ -60,7 +60,7 @@ class Decoder:
         self._workers = [asyncio.create_task(self._work()) for _ in range(PARALLEL)]
         self._processes = _new_processes()
 
-    async def decode(self, settings: Preprocessing, images: list[bytes]) -> np.ndarray:
+    async def decode(self, settings: Preprocessing, images: Iterable[bytes]) -> np.ndarray:
         """Return the model inputs that encoded images make.
 
         Args:
@@ -70,7 +70,7 @@ class Decoder:
         Raises:
             Refused: one is no such image, they have too many pixels, or the server is busy.
         """
-        sizes = await asyncio.to_thread(_sizes_of, images)
+        images, sizes = await asyncio.to_thread(_measured, images)
         stamp, parts = 0, []
         with self.pixels.share() as take:
             take(sum(sizes))
@@ -116,15 +116,16 @@ class Decoder:
         self._processes.shutdown(wait=False, cancel_futures=True)
 
 
-def _sizes_of(images: list[bytes]) -> list[int]:
-    """Return the pixels that each image announces, at least `SMALLEST`."""
-    sizes, total = [], 0
+def _measured(images: Iterable[bytes]) -> tuple[list[bytes], list[int]]:
+    """Return images, and the pixels that each announces, at least `SMALLEST`."""
+    kept, sizes, total = [], [], 0
     for index, image in enumerate(images):
         width, height = _size_of(index, image)
         if width * height > MAX_PIXELS:
             raise invalid(
                 f"{NAME}[{index}]: expected at most {MAX_PIXELS} pixels, got {width} x {height}."
             )
+        kept.append(image)
         sizes.append(max(width * height, SMALLEST))
         if (total := total + sizes[-1]) > MAX_PIXELS_OF_REQUEST:
             raise Refused(
@@ -132,7 +133,7 @@ def _sizes_of(images: list[bytes]) -> list[int]:
                 f"{NAME}: expected at most {MAX_PIXELS_OF_REQUEST} pixels in a request, got more "
                 f"in its first {index + 1} images; send fewer at a time.",
             )
-    return sizes
+    return kept, sizes
 
 
 def _size_of(index: int, image: bytes) -> tuple[int, int]:

@@ -143,6 +143,7 @@ class GrpcService:
                     take(len(contents))
                     return await answer(_decoded(message, contents))
             except Refused as refused:
+                await refused.pause()
                 code = _CODES[refused.status]
                 if refused.message == STOPPING:
                     code = grpc.StatusCode.UNAVAILABLE

@@ -244,6 +244,7 @@ def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None
 
 
 async def _refuse(request: Request, refused: Refused) -> Response:
+    await refused.pause()
     headers = {"Retry-After": "1"} if refused.status == 503 else None
     return _json({"error": refused.message}, refused.status, headers)
 

@@ -11,6 +11,10 @@ READ_SECONDS = 30.0
 MAX_CONNECTIONS = 400
 """Of each protocol: together they stay below the 1,024 files that a process may commonly open."""
 
+PAUSE_SECONDS = 0.2
+"""Before whoever asks for too much is told so: there are clients that try again at once, and with
+a megabyte each time."""
+
 BODIES = 8
 """Requests of the largest size whose bodies may be in memory at a time."""
 
@@ -29,6 +33,11 @@ class Refused(Exception):
     def __init__(self, status: int, message: str):
         super().__init__(message)
         self.status, self.message = http.HTTPStatus(status), message
+
+    async def pause(self) -> None:
+        """Wait before it is said, if it is one of asking for too much."""
+        if self.status in (413, 503):
+            await asyncio.sleep(PAUSE_SECONDS)
 
 
 def invalid(message: str) -> Refused:

@@ -3,6 +3,7 @@
 import base64
 import math
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -38,13 +39,14 @@ def read_array(given: Tensor, spec: tf.TensorSpec) -> np.ndarray:
     return values.reshape(given.shape)
 
 
-def read_images(given: Tensor) -> list[bytes]:
-    """Return the encoded images that an input holds.
+def read_images(given: Tensor) -> Iterator[bytes]:
+    """Return the encoded images that an input holds, each made when it is asked for.
 
     In JSON each is a string in base64; in binary form the bytes themselves.
 
     Raises:
-        Refused: they are no such thing, or not as many as the shape says.
+        Refused: they are no such thing, or not as many as the shape says; while iterating: one is
+            no base64.
     """
     _check_datatype(given, BYTES)
     if given.shape[1:] not in ([], [1]) or not given.shape:
@@ -52,11 +54,11 @@ def read_images(given: Tensor) -> list[bytes]:
             f"{given.name}: expected the number of images as the shape, got {given.shape!r:.80}."
         )
     if isinstance(given.data, bytes | memoryview):
-        return _strings(given).tolist()
+        return iter(_strings(given))
     if not isinstance(given.data, list):
         raise invalid(f"{given.name}: expected a list of images as data.")
     _check_count(given, len(given.data))
-    return [_image(given.name, index, one) for index, one in enumerate(given.data)]
+    return (_image(given.name, index, one) for index, one in enumerate(given.data))
 
 
 def _check_datatype(given: Tensor, datatype: str) -> None:
