@@ -23,8 +23,8 @@ import grpc
 import keras
 import numpy as np
 import tensorflow as tf
-from mlserver.grpc import dataplane_pb2_grpc
 from serving_load import GrpcClient, grpc_request, running_server
+from tritonclient.grpc import service_pb2_grpc
 
 import bnzoo
 from bnzoo.environment import machine, versions
@@ -130,7 +130,7 @@ def throughput(port: int, request, clients: int, seconds: float) -> float:
         # gRPC would keep the connection, and its event loop, of the last time.
         options = [("grpc.use_local_subchannel_pool", 1)]
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
-            stub = dataplane_pb2_grpc.GRPCInferenceServiceStub(channel)
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
             await stub.ModelInfer(request)
             answered, begun = 0, time.perf_counter()
 

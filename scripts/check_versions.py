@@ -36,7 +36,7 @@ GROUPS = {
     "surgery": ("test_surgery_",),
     "training": ("test_training",),
 }
-# Not pyproject's extra `test`, whose JAX and MLServer want other versions than an old TensorFlow.
+# Not pyproject's extra `test`, whose JAX wants other versions than an old TensorFlow.
 TOOLS = ("pytest", "pytest-xdist", "hypothesis")
 PYTHONS = {"oldest": ("3.11",), "newest": ("3.15", "3.14", "3.13", "3.12", "3.11")}
 PACKAGES = ("tensorflow", "keras", "numpy", "protobuf")

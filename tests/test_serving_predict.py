@@ -240,7 +240,7 @@ def test_an_export_that_answers_otherwise_is_one_line(call, tmp_path, monkeypatc
 
 
 def test_serve_refuses_what_it_cannot_serve(call, exported, tmp_path):
-    pytest.importorskip("mlserver", reason="needs the extra serve")
+    pytest.importorskip("tritonclient", reason="needs the extra serve")
     with socket.socket() as taken, socket.socket() as other:
         for one in (taken, other):
             one.bind(("127.0.0.1", 0))
@@ -265,7 +265,7 @@ def test_serve_refuses_what_it_cannot_serve(call, exported, tmp_path):
             assert "Traceback" not in errors
 
 
-def test_serve_says_what_to_install_when_mlserver_is_missing(call, exported, monkeypatch):
+def test_serve_says_what_to_install_when_its_packages_are_missing(call, exported, monkeypatch):
     from bnzoo.serving.server import start
 
     monkeypatch.setattr(start.importlib.util, "find_spec", lambda name: None)
@@ -274,10 +274,12 @@ def test_serve_says_what_to_install_when_mlserver_is_missing(call, exported, mon
     assert "pip install '.[serve]'" in errors
 
 
-def test_a_version_that_cannot_be_loaded_is_named(call, tmp_path):
-    pytest.importorskip("mlserver", reason="needs the extra serve")
+def test_a_version_that_cannot_be_loaded_is_named(tmp_path):
+    pytest.importorskip("tritonclient", reason="needs the extra serve")
     (tmp_path / "small" / "1").mkdir(parents=True)
     (tmp_path / "small" / "1" / "saved_model.pb").write_bytes(b"broken")
-    code, _, errors = call("serve", tmp_path, "--port", 18123)
-    assert code == 2
-    assert "small/1: expected a SavedModel that TensorFlow can load" in errors
+    command = [sys.executable, "-m", "bnzoo", "serve", tmp_path, "--port", "18123"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "small/1: expected a SavedModel that TensorFlow can load" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -6,6 +6,7 @@ import functools
 import gc
 import importlib.util
 import logging.config
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -83,14 +84,16 @@ def listening(host: str, ports: dict[str, int]) -> Iterator[dict[str, socket.soc
         sockets = {}
         for name, port in ports.items():
             try:
+                if port > 65535:
+                    raise OSError(None, "expected a port from 1 to 65535")
                 opened = socket.create_server((host, port), family=family, backlog=2048)
-                sockets[name] = stack.enter_context(opened)
-            except (OSError, OverflowError) as error:
-                reason = getattr(error, "strerror", None) or "expected a port from 1 to 65535"
+            except OSError as error:
+                reason = os.strerror(error.errno) if error.errno else error.strerror
                 raise InputError(
                     f"{name}: cannot listen on {host}:{port}: {reason}. "
                     f"Choose another port with {name}, or another address with --host."
                 ) from None
+            sockets[name] = stack.enter_context(opened)
         yield sockets
 
 
