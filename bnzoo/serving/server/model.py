@@ -1,6 +1,7 @@
 """One version of an exported model: each request is checked alone, then computed with others."""
 
 import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,4 +109,4 @@ def _described(*signatures: dict[str, tf.TensorSpec]) -> list[dict[str, Any]]:
 
 def _reason(error: tf.errors.OpError) -> str:
     """Return the line of an error that says what was wrong, without the names of operations."""
-    return error.message
+    return re.sub(r"\{\{.*?\}\} ?", "", error.message).splitlines()[0][:300]

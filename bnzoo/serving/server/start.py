@@ -19,6 +19,9 @@ from bnzoo.serving.layout import find_models
 GRACE_SECONDS = 60.0
 """How long a request that was begun may take once the server is asked to stop."""
 
+SEND_SECONDS = 0.5
+"""How long the last answers may be on their way."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -142,7 +145,8 @@ async def _serve(settings: Settings, sockets: dict, announce: Callable[[str], No
             announce(line)
         await asked_to_stop.wait()
         await traffic.stop(GRACE_SECONDS)
-        await over_grpc.stop(1)
+        await asyncio.sleep(SEND_SECONDS)
+        await over_grpc.stop(None)  # at once: with a grace, calls that come now end as CANCELLED
         for server in servers:
             server.should_exit = True
         if settings.poll_seconds:
