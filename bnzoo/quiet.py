@@ -1,10 +1,13 @@
-"""TensorFlow without its start-up messages."""
+"""TensorFlow without its start-up messages, and processes without a word."""
 
 import contextlib
 import gc
 import logging
+import multiprocessing
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 
 from bnzoo.errors import InputError
@@ -57,3 +60,20 @@ def _silent_stderr() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+def begin_helper() -> None:
+    """Prepare a new process that helps another: silent, least important, gone when that one is.
+
+    To be called before TensorFlow is imported, which then computes in one thread.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to every process of the terminal
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.nice(19)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libjpeg complains there of damaged images
+    os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)

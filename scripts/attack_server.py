@@ -46,7 +46,11 @@ GOOD_EVERY = 20  # attacks between two good requests of the attacker itself
 PAUSE = 0.005  # seconds between two good requests meanwhile
 SLOW = 240.0  # seconds: an answer that takes longer counts as none
 
-HTTP_RIGHT = {200, 400, 404, 405, 413, 415, 422}
+FLOODS, FLOOD_SECONDS, FLOOD_CONNECTIONS = 5, 20.0, 8
+RATE = 10.0  # requests a second beside a flood
+ALLOWED = 5.0  # p99 of these beside a flood over that without, median of the floods
+
+HTTP_RIGHT = {200, 400, 403, 404, 405, 413, 415, 422}
 GRPC_RIGHT = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED"}
 
 
@@ -213,6 +217,9 @@ def attack_http(port: int, model: str, shape: list[int], number: int, seed: int)
         ask("list", bytes(17 * 2**20))
         ask("list", b"{}", headers={"Content-Encoding": "gzip"})
         body = json.dumps(http_request(values)).encode()
+        for name in ("é", "\n\0\r", "x" * 70_000, "\U0001f600", ""):
+            status, answer = client.infer(model, {**http_request(values), "id": name})
+            tally.count("good, id", status, status == 200 and answer["id"] == name, 0.0, name)
         for path in ("models/none/infer", "models/%00/infer", "x", "repository/models/none/load"):
             ask("list", body, f"/v2/{path}")
         property_based(number // 3, hostile.tensors(), drawn)
@@ -274,6 +281,48 @@ def attack_grpc(port: int, model: str, shape: list[int], number: int, seed: int)
     return tally.summary()
 
 
+# --- floods --------------------------------------------------------------------------------------
+
+
+def flood(port: int, model: str, shape: list[int], number: int) -> list[dict]:
+    """Measure requests of one client without and beside a flood of images, several times."""
+    body = http_request(np.random.default_rng(0).random((1, *shape)).astype("float32"))
+    command = [sys.executable, Path(__file__).with_name("image_flood.py"), str(port), model]
+    command += ["--connections", str(FLOOD_CONNECTIONS), "--seconds", str(FLOOD_SECONDS + 3)]
+    found = []
+    for _ in range(number):
+        alone = _milliseconds(port, model, body)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        time.sleep(2)  # it makes its images first
+        beside = _milliseconds(port, model, body)
+        answers = json.loads(process.communicate()[0])
+        ratio = float(np.percentile(beside, 99) / np.percentile(alone, 99))
+        found.append(
+            {
+                "alone_ms": {f"p{share}": _percentile(alone, share) for share in (50, 99)},
+                "beside_ms": {f"p{share}": _percentile(beside, share) for share in (50, 99)},
+                "p99_ratio": round(ratio, 2),
+                "answers": answers,
+            }
+        )
+    return found
+
+
+def _percentile(values: list[float], share: float) -> float:
+    return round(float(np.percentile(values, share)), 2)
+
+
+def _milliseconds(port: int, model: str, body: dict) -> list[float]:
+    client, found, begun = HttpClient(port), [], time.monotonic()
+    for number in range(int(RATE * FLOOD_SECONDS)):
+        time.sleep(max(0.0, begun + number / RATE - time.monotonic()))
+        started = time.perf_counter()
+        status, _ = client.infer(model, body)
+        found.append(1e3 * (time.perf_counter() - started))
+        assert status == 200, status
+    return found
+
+
 # --- together ------------------------------------------------------------------------------------
 
 
@@ -305,13 +354,14 @@ def in_a_process_of_its_own(export: Path, number: int, seed: int) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def attack(export: Path, number: int, seed: int, folder: Path) -> dict:
+def attack(export: Path, number: int, floods: int, seed: int, folder: Path) -> dict:
     """Run every attack and return what came of it."""
     counts = {name: int(number * share) for name, share in SHARES.items()}
     shape = json.loads((export / "bnzoo.json").read_text())["input_shape"]
     model = export.parent.name
     found = {"signature": in_a_process_of_its_own(export, counts["signature"], seed)}
     with running_server(export.parent, folder / "server.log") as server:
+        found["floods"] = flood(server.port, model, shape, floods)
         before = server.memory()
         found["http"] = attack_http(server.port, model, shape, counts["http"], seed)
         found["grpc"] = attack_grpc(server.grpc_port, model, shape, counts["grpc"], seed)
@@ -330,6 +380,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--export", type=Path, help="a version's folder; default: a small network")
     parser.add_argument("--requests", type=int, default=100_000)
+    parser.add_argument("--floods", type=int, default=FLOODS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--signatures-of", type=Path, help=argparse.SUPPRESS)
@@ -342,8 +393,9 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         export = arguments.export or make_export(folder)
-        found = attack(export, arguments.requests, arguments.seed, folder)
-    attacks = [found[name] for name in SHARES]
+        found = attack(export, arguments.requests, arguments.floods, arguments.seed, folder)
+    attacks, floods = [found[name] for name in SHARES], found.pop("floods")
+    ratio = float(np.median([one["p99_ratio"] for one in floods]))
     report = {
         "command": " ".join(["python", "scripts/attack_server.py", *sys.argv[1:]]),
         "machine": {**machine(), "load": os.getloadavg()[0]},
@@ -352,6 +404,9 @@ def main() -> None:
         "attacks_in_all": sum(one["attacks"] for one in attacks),
         "good_requests": sum(one["good_requests"] for one in attacks),
         "wrong": sum(one["number_wrong"] for one in attacks),
+        "flood_connections": FLOOD_CONNECTIONS,
+        "flood_p99_ratio": ratio,
+        "floods": floods,
         "attacks": found,
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -363,7 +418,9 @@ def main() -> None:
     for name in SHARES:
         print(f"  {name}: {found[name].get('answers', found[name]['wrong'])}")
     print(f"  server: {found['server']}")
-    raise SystemExit(1 if report["wrong"] or not found["server"]["alive_afterwards"] else 0)
+    print(f"  p99 beside a flood of images over that without: {ratio} (at most {ALLOWED:g})")
+    is_right = not report["wrong"] and found["server"]["alive_afterwards"] and ratio <= ALLOWED
+    raise SystemExit(0 if is_right else 1)
 
 
 if __name__ == "__main__":

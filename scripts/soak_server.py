@@ -3,8 +3,9 @@
     python scripts/soak_server.py --minutes 10
 
 32 clients, half over HTTP and half over gRPC, send single images as arrays or as encoded files;
-one request in 20 is malformed. Halfway a new version of the model is put into its folder and
-loaded through the repository API. No good request may fail or be answered wrongly, and memory must
+one request in 20 is malformed. Beside them 2 connections flood the server with images that are slow
+to decode (`image_flood.py`). Halfway a new version of the model is put into its folder, which the
+server finds by itself. No good request may fail or be answered wrongly, and memory must
 stay flat.
 """
 
@@ -22,6 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import base64
 import shutil
+import subprocess
 
 import grpc
 import hostile
@@ -40,7 +42,7 @@ from serving_load import (
 from bnzoo.environment import machine, versions
 
 RESULTS = Path(__file__).parent.parent / "configs" / "results" / "soak_server.json"
-CLIENTS, MALFORMED_EVERY = 32, 20
+CLIENTS, MALFORMED_EVERY, FLOOD_CONNECTIONS = 32, 20, 2
 FLAT = 1.05  # memory at the end over memory after the first tenth
 
 
@@ -158,6 +160,7 @@ def soak(export: Path, seconds: float, clients: int, folder: Path) -> dict:
     memory, end = [], threading.Event()
     with running_server(export.parent, folder / "soak.log") as server:
         samples = samples_for(server, model, shape)
+        flood = _start_flood(server.port, model, seconds)
         threads = [Client(number, server, model, samples, end) for number in range(clients)]
         for thread in threads:
             thread.start()
@@ -165,12 +168,13 @@ def soak(export: Path, seconds: float, clients: int, folder: Path) -> dict:
         while (now := time.monotonic() - begun) < seconds:
             memory.append([round(now, 1), round(server.memory() / 2**20, 1)])
             if loaded is None and now > seconds / 2:
-                loaded = load_new_version(server, export, model)
+                loaded = publish_new_version(server, export, model)
             time.sleep(max(seconds / 100, 0.2))
         end.set()
         for thread in threads:
             thread.join(60)
         taken = time.monotonic() - begun
+        flooded = json.loads(flood.communicate()[0])
         alive, code = server.process.poll() is None, server.stop()
         log = server.log.read_text().splitlines()
     counts = sum((thread.counts for thread in threads), collections.Counter())
@@ -189,6 +193,7 @@ def soak(export: Path, seconds: float, clients: int, folder: Path) -> dict:
             for share in (50, 95, 99, 99.9, 100)
         },
         "new_version": loaded,
+        "flood": flooded,
         "memory_mb_over_time": memory,
         "memory_ratio": round(memory[-1][1] / after_start, 4),
         "alive_at_the_end": alive,
@@ -197,13 +202,24 @@ def soak(export: Path, seconds: float, clients: int, folder: Path) -> dict:
     }
 
 
-def load_new_version(server, export: Path, model: str) -> dict:
-    """Put a copy of an export beside it as the next version, and have it loaded."""
-    hidden, target = export.parent / ".next", export.parent / str(int(export.name) + 1)
+def _start_flood(port: int, model: str, seconds: float) -> subprocess.Popen:
+    script = Path(__file__).with_name("image_flood.py")
+    command = [sys.executable, script, str(port), model, "--seconds", str(seconds)]
+    command += ["--connections", str(FLOOD_CONNECTIONS)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def publish_new_version(server, export: Path, model: str) -> dict:
+    """Put a copy of an export beside it as the next version, and wait until it answers."""
+    number = int(export.name) + 1
+    hidden, target = export.parent / ".next", export.parent / str(number)
     shutil.copytree(export, hidden)
     hidden.rename(target)
-    started = time.perf_counter()
-    status, _ = HttpClient(server.port).post(f"/v2/repository/models/{model}/load", b"")
+    client, started = HttpClient(server.port), time.perf_counter()
+    while (status := client.get(f"/v2/models/{model}/versions/{number}/ready")[0]) != 200:
+        if time.perf_counter() - started > 60:
+            break
+        time.sleep(0.05)
     return {"status": status, "seconds": round(time.perf_counter() - started, 3)}
 
 
@@ -228,7 +244,7 @@ def main() -> None:
         f"{found['requests']:,} requests in {found['seconds']} s, "
         f"{found['failures_of_good_requests']} good ones failed, memory x {found['memory_ratio']}"
     )
-    print(found["counts"], found["milliseconds"], found["new_version"])
+    print(found["counts"], found["milliseconds"], found["new_version"], found["flood"])
     is_right = (
         found["failures_of_good_requests"] == 0
         and found["alive_at_the_end"]

@@ -63,7 +63,7 @@ MAY_IMPORT = {
         "training",
     },
     "surgery": {"layers", "ops", "versions"},
-    "serving": {"config", "data", "environment", "files", "saving", "runs", "surgery"},
+    "serving": {"config", "data", "environment", "files", "quiet", "saving", "runs", "surgery"},
     "cli": {
         "config",
         "data",

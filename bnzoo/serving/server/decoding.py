@@ -9,14 +9,13 @@ import io
 import itertools
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image
 
 from bnzoo.data.preprocessing import Preprocessing
+from bnzoo.quiet import begin_helper
 from bnzoo.serving import image_bytes
 from bnzoo.serving.server.limits import Budget, Refused, invalid
 
@@ -168,25 +167,7 @@ class Undecodable(Exception):
 
 def _new_processes() -> concurrent.futures.ProcessPoolExecutor:
     context = multiprocessing.get_context("spawn")
-    return concurrent.futures.ProcessPoolExecutor(PARALLEL, context, _begin)
-
-
-def _begin() -> None:
-    """Prepare a new process: it steps back, is silent, and ends with the server."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to every process of the terminal
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.nice(19)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)  # libjpeg complains there of every damaged image
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-
-
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    return concurrent.futures.ProcessPoolExecutor(PARALLEL, context, begin_helper)
 
 
 @functools.cache
