@@ -148,7 +148,15 @@ def test_the_clients_of_the_page_are_answered(server, exported, tmp_path):
     names = [name.decode() for name in expected.numpy()]
     assert found["classify"](f"http://{address}", *files) == names
 
-    (curl,) = [code for code in re.findall(r"```sh\n(.*?)```", page, re.S) if ":8080" in code]
+    (triton,) = [
+        code for code in re.findall(r"```python\n(.*?)```", page, re.S) if "triton" in code
+    ]
+    exec(triton.replace('"digits"', f'"{MODEL}"'), found)
+    received = found["logits"](f"127.0.0.1:{server.port}", rows(2))
+    wanted = exports.signature(exported)(inputs=rows(2))["logits"]
+    np.testing.assert_allclose(received, wanted, rtol=1e-5, atol=1e-6)
+
+    (curl,) = [code for code in re.findall(r"```sh\n(.*?)```", page, re.S) if ":8080/v2" in code]
     command = curl.replace("127.0.0.1:8080/v2/models/digits/infer", address)
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert len(load.http_answers(json.loads(done.stdout))["class_id"]) == 1

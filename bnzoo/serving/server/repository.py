@@ -86,8 +86,8 @@ class Repository:
         ]
 
     async def watch(self, seconds: float) -> None:
-        """Look for new and removed versions, again and again."""
-        while True:
+        """Look for new and removed versions, again and again; 0: never."""
+        while seconds:
             await asyncio.sleep(seconds)
             try:
                 await self.scan()
