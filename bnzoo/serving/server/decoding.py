@@ -5,18 +5,18 @@ import concurrent.futures
 import concurrent.futures.process
 import contextlib
 import functools
-import io
 import itertools
+import math
 import multiprocessing
 import os
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from PIL import Image
 
 from bnzoo.data.preprocessing import Preprocessing
 from bnzoo.quiet import begin_helper
 from bnzoo.serving import image_bytes
+from bnzoo.serving.server.image_files import inflates_too_far, read_image_file
 from bnzoo.serving.server.limits import Budget, Refused, invalid
 
 NAME, MAX_PIXELS = image_bytes.INPUT_NAME, image_bytes.MAX_PIXELS
@@ -32,9 +32,8 @@ TURN = 2**20
 """Pixels that are decoded in one go, unless a single image has more."""
 
 SMALLEST = 2**12
-"""Pixels that an image counts as at least: a tiny one has its cost too."""
-
-Image.MAX_IMAGE_PIXELS = None  # Pillow warns of what is refused here anyway
+"""Pixels that an image counts as at least: a tiny one has its cost too. It also counts as no less
+than the values of the model input that it becomes, so that these are bounded."""
 
 
 class Decoder:
@@ -69,7 +68,8 @@ class Decoder:
         Raises:
             Refused: one is no such image, they have too many pixels, or the server is busy.
         """
-        images, sizes = await asyncio.to_thread(_measured, images)
+        least = max(SMALLEST, math.prod((*settings.image_size, settings.channels)))
+        images, sizes = await asyncio.to_thread(_measured, images, least)
         stamp, parts = 0, []
         with self.pixels.share() as take:
             take(sum(sizes))
@@ -115,17 +115,21 @@ class Decoder:
         self._processes.shutdown(wait=False, cancel_futures=True)
 
 
-def _measured(images: Iterable[bytes]) -> tuple[list[bytes], list[int]]:
-    """Return images, and the pixels that each announces, at least `SMALLEST`."""
+def _measured(images: Iterable[bytes], least: int) -> tuple[list[bytes], list[int]]:
+    """Return what is decoded of images, and as how many pixels each counts: `least` or more."""
     kept, sizes, total = [], [], 0
     for index, image in enumerate(images):
-        width, height = _size_of(index, image)
-        if width * height > MAX_PIXELS:
+        try:
+            file = read_image_file(image)
+        except ValueError:
+            raise _no_image(index) from None
+        if (pixels := file.width * file.height) > MAX_PIXELS:
             raise invalid(
-                f"{NAME}[{index}]: expected at most {MAX_PIXELS} pixels, got {width} x {height}."
+                f"{NAME}[{index}]: expected at most {MAX_PIXELS} pixels, got "
+                f"{file.width} x {file.height}."
             )
-        kept.append(image)
-        sizes.append(max(width * height, SMALLEST))
+        kept.append(file.contents)
+        sizes.append(max(pixels * file.passes, least))
         if (total := total + sizes[-1]) > MAX_PIXELS_OF_REQUEST:
             raise Refused(
                 413,
@@ -133,14 +137,6 @@ def _measured(images: Iterable[bytes]) -> tuple[list[bytes], list[int]]:
                 f"in its first {index + 1} images; send fewer at a time.",
             )
     return kept, sizes
-
-
-def _size_of(index: int, image: bytes) -> tuple[int, int]:
-    try:
-        with Image.open(io.BytesIO(image), formats=("PNG", "JPEG")) as opened:
-            return opened.size
-    except Exception:  # Pillow has many, for all that bytes can be
-        raise _no_image(index) from None
 
 
 def _turns(sizes: list[int]) -> Iterator[slice]:
@@ -189,6 +185,9 @@ def _decode(settings: Preprocessing, images: list[bytes]) -> np.ndarray:
     """
     import tensorflow as tf
 
+    for index, image in enumerate(images):
+        if inflates_too_far(image):
+            raise Undecodable(index)
     with contextlib.suppress(tf.errors.InvalidArgumentError):
         return _graph(settings)(tf.constant(images, tf.string)).numpy()
     for index, image in enumerate(images):
