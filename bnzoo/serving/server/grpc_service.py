@@ -11,7 +11,14 @@ from google.protobuf.message import DecodeError, Message
 from tritonclient.grpc import service_pb2 as pb
 
 from bnzoo.serving.server import tensors
-from bnzoo.serving.server.limits import READ_SECONDS, STOPPING, Refused, invalid
+from bnzoo.serving.server.limits import (
+    LOOK_SECONDS,
+    LOOKS,
+    READ_SECONDS,
+    STOPPING,
+    Refused,
+    invalid,
+)
 from bnzoo.serving.server.requests import MAX_ITEMS, InferRequest, RequestedOutput, Tensor
 from bnzoo.serving.server.service import ABOUT, Service
 
@@ -119,17 +126,18 @@ class GrpcService:
         version, answers = await self._service.infer(
             request.model_name, request.model_version or None, _parse(request), "grpc"
         )
-        is_raw = bool(request.raw_input_contents)
+        found = {name: tensors.datatype(values) for name, values in answers.items()}
+        # All of them or none: clients count.
+        is_raw = bool(request.raw_input_contents) or not set(found.values()) <= set(_FIELDS)
         response = pb.ModelInferResponse(
             model_name=request.model_name, model_version=version, id=request.id
         )
         for name, values in answers.items():
-            datatype = tensors.datatype(values)
-            output = response.outputs.add(name=name, datatype=datatype, shape=values.shape)
-            if is_raw or datatype not in _FIELDS:
+            output = response.outputs.add(name=name, datatype=found[name], shape=values.shape)
+            if is_raw:
                 response.raw_output_contents.append(tensors.to_bytes(values))
             else:
-                getattr(output.contents, _FIELDS[datatype]).extend(_listed(values))
+                getattr(output.contents, _FIELDS[found[name]]).extend(_listed(values))
         return response
 
     def _checked(self, message: type[Message], answer: Answer):
@@ -157,13 +165,29 @@ class GrpcService:
         return behavior
 
     async def _read(self, messages: AsyncIterator[bytes]) -> bytes:
+        arriving = asyncio.ensure_future(anext(messages, None))
         try:
-            async with asyncio.timeout(READ_SECONDS), self._service.traffic.reading:
-                return await anext(messages)
+            for _ in range(LOOKS):
+                await asyncio.wait((arriving,), timeout=LOOK_SECONDS)
+                if arriving.done():
+                    break
+            else:
+                await self._wait_for_slow(arriving)
+            if (contents := arriving.result()) is None:
+                raise invalid("expected a message, got none.")
+            return contents
+        finally:
+            arriving.cancel()
+
+    async def _wait_for_slow(self, arriving: asyncio.Future) -> None:
+        slow = self._service.traffic.slow
+        if slow.locked():  # not in a queue: what has arrived of it is in memory
+            raise Refused(503, "too many messages arrive slowly; try again in a second.")
+        try:
+            async with slow, asyncio.timeout(READ_SECONDS):
+                await asyncio.wait((arriving,))
         except TimeoutError:
             raise Refused(408, f"the message did not arrive within {READ_SECONDS:g} s.") from None
-        except StopAsyncIteration:
-            raise invalid("expected a message, got none.") from None
 
 
 def _encoded(message: Message) -> bytes:

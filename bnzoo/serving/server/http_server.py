@@ -17,7 +17,8 @@ MAX_HEAD = 2**16
 class BoundedProtocol(HttpToolsProtocol):
     """One connection: closed if there are too many, or a request's head is too slow or too long.
 
-    uvicorn bounds neither. It stops reading a body that nobody asks for.
+    So is one that after an answer neither reads it nor begins a request, whatever else it sends.
+    uvicorn bounds none of these. It stops reading a body that nobody asks for.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -51,9 +52,20 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline.cancel()
         super().on_headers_complete()
 
+    def on_response_complete(self) -> None:
+        """End a request, or begin the next one if it has come already."""
+        if not self.pipeline:
+            self._deadline.cancel()
+            self._set_deadline()
+        super().on_response_complete()
+
     def _expect_head(self) -> None:
         self._awaits_head, self._head = True, 0
-        self._deadline = self.loop.call_later(READ_SECONDS, self.transport.close)
+        self._set_deadline()
+
+    def _set_deadline(self) -> None:
+        # Not `close`: that waits for the client to read what was written.
+        self._deadline = self.loop.call_later(READ_SECONDS, self.transport.abort)
 
 
 class HttpServer(uvicorn.Server):

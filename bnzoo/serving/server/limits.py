@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 READ_SECONDS = 30.0
 """How long the head of a request may take to arrive, and then its body."""
 
-MAX_CONNECTIONS = 400
-"""Of each protocol: together they stay below the 1,024 files that a process may commonly open."""
+MAX_CONNECTIONS = 300
+"""Of each of the three ports: together they stay below the 1,024 files that a process may commonly
+open."""
 
 PAUSE_SECONDS = 0.2
 """Before whoever asks for too much is told so: there are clients that try again at once, and with
@@ -18,6 +19,9 @@ a megabyte each time."""
 BODIES = 8
 """Requests of the largest size whose bodies may be in memory at a time."""
 
+LOOKS, LOOK_SECONDS = 10, 0.1
+"""How often and for how long it is waited for a message over gRPC before it counts as a slow one.
+If this process pauses, that is one look."""
 
 STOPPING = "the server is stopping; ask another, or try again."
 
@@ -85,14 +89,14 @@ class Traffic:
     Attributes:
         max_bytes: largest request.
         bodies: budget of the bytes that were received and not yet answered.
-        reading: held while a message over gRPC arrives, whose size is known only afterwards.
+        slow: held while a slow message over gRPC arrives, whose size is known only afterwards.
         stopping: whether new requests are refused.
     """
 
     def __init__(self, max_bytes: int):
         self.max_bytes, self.stopping = max_bytes, False
         self.bodies = Budget(BODIES * max_bytes, "bytes")
-        self.reading = asyncio.Semaphore(BODIES)
+        self.slow = asyncio.Semaphore(BODIES)
         self._begun, self._idle = 0, asyncio.Event()
         self._idle.set()
 
