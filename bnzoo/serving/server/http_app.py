@@ -122,15 +122,22 @@ class HttpApp:
 
     def _check_caller(self, request: Request) -> None:
         """Refuse pages in a browser: they may be a stranger's, and reach this machine's ports."""
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-        origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        called = request.headers.get("host", "")
+        origin, host = request.headers.get("origin", f"//{called}"), _host_of(called)
+        if origin.partition("//")[2] != called:
             raise Refused(403, f"origin: models are not controlled from {origin!r:.80}.")
         if host not in self._hosts and not _is_address(host):
             raise Refused(403, f"host: expected this server's name or address, got {host!r:.80}.")
         kind = request.headers.get("content-type", "application/json").partition(";")[0].strip()
         if kind.lower() != "application/json":
             raise Refused(415, f"content-type: expected application/json, got {kind!r:.80}.")
+
+
+def _host_of(address: str) -> str:
+    try:
+        return urlsplit(f"//{address}").hostname or ""
+    except ValueError:  # a bracket that is not closed
+        return ""
 
 
 def _is_address(host: str) -> bool:
@@ -179,13 +186,13 @@ def _parse(request: Request, body: bytes) -> InferRequest:
     Raises:
         Refused: the body is no such request.
     """
-    size = request.headers.get(JSON_SIZE)
-    if size is not None and not (size.isdecimal() and int(size) <= len(body)):
+    size = request.headers.get(JSON_SIZE, str(len(body)))
+    # Python reads no number of thousands of digits.
+    if len(size) > 20 or not size.isdecimal() or int(size) > len(body):
         raise invalid(
             f"{JSON_SIZE}: expected at most the {len(body)} bytes sent, got {size!r:.80}."
         )
-    place = len(body) if size is None else int(size)
-    asked, binary = parse_json(body[:place]), memoryview(body)[place:]
+    asked, binary = parse_json(body[: int(size)]), memoryview(body)[int(size) :]
     for given in asked.inputs:
         length = given.parameters.get("binary_data_size")
         if length is None:

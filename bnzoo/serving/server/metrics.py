@@ -1,5 +1,6 @@
 """Prometheus metrics of the server."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
@@ -49,6 +50,9 @@ class Metrics:
             status = 200
         except Refused as refused:
             status = refused.status.value
+            raise
+        except asyncio.CancelledError:
+            status = 499  # as nginx has it: the client has gone away
             raise
         finally:
             self._requests.labels(model, version, protocol, status).inc()

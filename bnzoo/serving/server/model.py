@@ -1,5 +1,6 @@
 """One version of an exported model: each request is checked alone, then computed with others."""
 
+import contextlib
 import functools
 import re
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from bnzoo.data.preprocessing import Preprocessing
+from bnzoo.errors import InputError
 from bnzoo.serving.image_bytes import INPUT_NAME
 from bnzoo.serving.saved_model import (
     SERVE_BYTES,
@@ -42,7 +44,8 @@ class ServedModel:
         inputs, outputs: of every signature, as the protocol describes tensors.
 
     Raises:
-        InputError: TensorFlow cannot load it.
+        InputError: TensorFlow cannot load it, it has several inputs, or a dtype that the protocol
+            has not.
     """
 
     def __init__(
@@ -52,7 +55,13 @@ class ServedModel:
         signatures = dict(self._model.signatures)
         self._serve, self._decoder = signatures[SERVING_DEFAULT], decoder
         self._count_rows = count_rows
-        (self._spec,) = self._serve.structured_input_signature[1].values()
+        specs = self._serve.structured_input_signature[1]
+        if len(specs) != 1:
+            raise InputError(
+                f"{folder}: expected one input, got {len(specs)}: {', '.join(specs)}. "
+                "Export a model that takes one."
+            )
+        (self._spec,) = specs.values()
         found = read_metadata(folder)
         self._names = np.array(["", *(found.get("class_names") or [])], object)  # "" is that of -1
         served = [self._serve]
@@ -63,10 +72,10 @@ class ServedModel:
         self.outputs = _described(*(one.structured_outputs for one in served))
         # One queue for each shape that comes.
         self._batcher = functools.lru_cache(MAX_SHAPES)(lambda _: Batcher(self._compute, max_rows))
-        # The first call of a graph takes many times as long as the others.
-        self._serve(
-            **{self._spec.name: tf.zeros([n or 1 for n in self._spec.shape], self._spec.dtype)}
-        )
+        # The first call of a graph takes many times as long as the others. It may be refused: where
+        # the model leaves a length open, 1 may be shorter than a kernel.
+        with contextlib.suppress(tf.errors.InvalidArgumentError):
+            self._serve(**{self._spec.name: self._zeros([size or 1 for size in self._spec.shape])})
 
     async def infer(self, request: InferRequest) -> Answers:
         """Return the answers that a request asks for, strings as arrays of bytes.
@@ -95,9 +104,12 @@ class ServedModel:
     def _compute(self, inputs: np.ndarray) -> Answers:
         self._count_rows(len(inputs))
         # Some of TensorFlow's fused kernels fail on no rows.
-        rows = inputs if len(inputs) else np.zeros((1, *inputs.shape[1:]), inputs.dtype)
-        answers = self._serve(**{self._spec.name: tf.constant(rows, self._spec.dtype)})
+        rows = inputs if len(inputs) else self._zeros([1, *inputs.shape[1:]])
+        answers = self._serve(**{self._spec.name: tf.convert_to_tensor(rows, self._spec.dtype)})
         return {name: values.numpy()[: len(inputs)] for name, values in answers.items()}
+
+    def _zeros(self, shape: list[int]) -> tf.Tensor:
+        return tf.zeros(shape, self._spec.dtype)  # empty strings, where it takes strings
 
 
 def _described(*signatures: dict[str, tf.TensorSpec]) -> list[dict[str, Any]]:
@@ -109,4 +121,5 @@ def _described(*signatures: dict[str, tf.TensorSpec]) -> list[dict[str, Any]]:
 
 def _reason(error: tf.errors.OpError) -> str:
     """Return the line of an error that says what was wrong, without the names of operations."""
-    return re.sub(r"\{\{.*?\}\} ?", "", error.message).splitlines()[0][:300]
+    said = error.message.partition("[[")[0].strip().rpartition("\n")[2]
+    return re.sub(r"\{\{.*?\}\} ?|\[Op:.*?\]|^ *\(0\) \w+: *", "", said).strip()[:300]

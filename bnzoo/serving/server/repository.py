@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnzoo.errors import InputError
+from bnzoo.errors import InputError, first_sentence
 from bnzoo.serving.layout import exported_models
 from bnzoo.serving.server.limits import Refused
 from bnzoo.serving.server.model import ServedModel
@@ -158,7 +158,9 @@ class Repository:
             version.model = await asyncio.to_thread(self._load, name, folder.name, folder)
             logger.info("%s, version %s: loaded from %s", name, folder.name, folder.resolve())
         except Exception as error:  # TensorFlow has many, and the other versions are to be served
-            version.reason = str(error) if isinstance(error, InputError | OSError) else repr(error)
+            version.reason = str(error)
+            if not isinstance(error, InputError | OSError):
+                version.reason = f"{type(error).__name__}: {first_sentence(error)}"
             logger.error("%s, version %s: not served: %s", name, folder.name, version.reason)
         return version
 

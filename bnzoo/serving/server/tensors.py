@@ -2,16 +2,16 @@
 
 import base64
 import math
-import struct
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
+from tritonclient.utils import serialize_byte_tensor
 
+from bnzoo.errors import InputError
 from bnzoo.serving.server.limits import invalid
-from bnzoo.serving.server.requests import Tensor
+from bnzoo.serving.server.requests import MAX_PARTS, Tensor
 from bnzoo.serving.signature import DATATYPES
 
 BYTES = "BYTES"
@@ -54,7 +54,7 @@ def read_images(given: Tensor) -> Iterator[bytes]:
             f"{given.name}: expected the number of images as the shape, got {given.shape!r:.80}."
         )
     if isinstance(given.data, bytes | memoryview):
-        return iter(_strings(given))
+        return _strings_in_binary(given)
     if not isinstance(given.data, list):
         raise invalid(f"{given.name}: expected a list of images as data.")
     _check_count(given, len(given.data))
@@ -97,21 +97,36 @@ def _image(name: str, index: int, value: Any) -> bytes:
 
 
 def _strings(given: Tensor) -> np.ndarray:
+    if math.prod(given.shape) > MAX_PARTS:
+        raise invalid(f"{given.name}: expected at most {MAX_PARTS} strings; send fewer at a time.")
     if isinstance(given.data, bytes | memoryview):
-        # Each has four bytes before it, its length: as many as are said, and none but these.
-        if math.prod(given.shape) > len(given.data) // 4:
-            _check_count(given, len(given.data) // 4)
-        try:
-            return deserialize_bytes_tensor(given.data)
-        except (ValueError, struct.error):
-            raise invalid(
-                f"{given.name}: expected strings in binary form, each behind its length."
-            ) from None
-    values = _checked_list(given).astype(object).ravel()
-    if not all(isinstance(value, str | bytes) for value in values):
+        return np.array(list(_strings_in_binary(given)), object)
+    values = np.array(given.data, object).ravel()  # else it turns numbers into strings, drops NULs
+    if not isinstance(given.data, list) or not all(
+        isinstance(value, str | bytes) for value in values
+    ):
         raise invalid(f"{given.name}: expected strings as data: a list, flat or nested.")
     encoded = [value.encode() if isinstance(value, str) else value for value in values]
-    return np.array([*encoded, None], object)[:-1]  # else NumPy looks into strings of one length
+    return np.array(encoded, object)
+
+
+def _strings_in_binary(given: Tensor) -> Iterator[bytes]:
+    """Yield strings of the binary form, each behind its length of four bytes: as many as are said.
+
+    Raises:
+        Refused: there are fewer or more, or one is cut short.
+    """
+    data, place = given.data, 0
+    for count in range(math.prod(given.shape)):
+        if place == len(data):
+            _check_count(given, count)
+        begin = place + 4
+        place = begin + int.from_bytes(data[place:begin], "little")
+        if max(begin, place) > len(data):
+            raise invalid(f"{given.name}[{count}]: expected a string behind its length.")
+        yield bytes(data[begin:place])
+    if place < len(data):
+        raise invalid(f"{given.name}: expected no bytes behind the strings, got some.")
 
 
 def _raw_numbers(given: Tensor, dtype: np.dtype) -> np.ndarray:
@@ -120,7 +135,10 @@ def _raw_numbers(given: Tensor, dtype: np.dtype) -> np.ndarray:
             f"{given.name}: expected {math.prod(given.shape) * dtype.itemsize} bytes for shape "
             f"{given.shape!r:.80}, got {len(given.data)}."
         )
-    return np.frombuffer(given.data, dtype)
+    values = np.frombuffer(given.data, dtype)
+    if dtype.kind == "b" and values.view("uint8").max(initial=0) > 1:
+        raise invalid(f"{given.name}: expected bytes of 0 or 1 for {given.datatype}.")
+    return values
 
 
 def _listed_numbers(given: Tensor, dtype: np.dtype) -> np.ndarray:
@@ -166,6 +184,15 @@ def to_list(values: np.ndarray) -> np.ndarray | list[str]:
 
 
 def metadata(name: str, spec: tf.TensorSpec) -> dict[str, Any]:
-    """Describe a tensor as the protocol does: -1 is an open dimension."""
+    """Describe a tensor as the protocol does: -1 is an open dimension.
+
+    Raises:
+        InputError: the protocol has no such datatype.
+    """
+    if spec.dtype.name not in DATATYPES:
+        raise InputError(
+            f"{name}: expected one of {', '.join(DATATYPES)}, got {spec.dtype.name}, which the "
+            "protocol has not. Export a model that takes and answers one of them."
+        )
     shape = [-1 if size is None else size for size in spec.shape]
     return {"name": name, "datatype": DATATYPES[spec.dtype.name], "shape": shape}
