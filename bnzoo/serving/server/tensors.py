@@ -101,10 +101,9 @@ def _strings(given: Tensor) -> np.ndarray:
         raise invalid(f"{given.name}: expected at most {MAX_PARTS} strings; send fewer at a time.")
     if isinstance(given.data, bytes | memoryview):
         return np.array(list(_strings_in_binary(given)), object)
-    values = np.array(given.data, object).ravel()  # else it turns numbers into strings, drops NULs
-    if not isinstance(given.data, list) or not all(
-        isinstance(value, str | bytes) for value in values
-    ):
+    # Of another dtype it turns numbers into strings, and drops NULs.
+    values = np.array(given.data if isinstance(given.data, list) else None, object).ravel()
+    if not all(isinstance(value, str | bytes) for value in values):
         raise invalid(f"{given.name}: expected strings as data: a list, flat or nested.")
     encoded = [value.encode() if isinstance(value, str) else value for value in values]
     return np.array(encoded, object)
