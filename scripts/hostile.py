@@ -26,15 +26,17 @@ def encoded(kind: str, size: tuple[int, int] = (9, 7), mode: str = "RGB", seed: 
     return file.getvalue()
 
 
-def png_with_header(width: int, height: int) -> bytes:
-    """Return a PNG of a few bytes that announces a size."""
+def png_chunk(name: bytes, data: bytes = b"") -> bytes:
+    """Return a part of a PNG."""
+    body = name + data
+    return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
 
-    def chunk(name: bytes, data: bytes) -> bytes:
-        body = name + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
 
+def png_with_header(width: int, height: int, pixels: int = 99) -> bytes:
+    """Return a PNG of a few bytes that announces a size, and holds so many bytes of pixels."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(b"\0" * 99)), chunk(b"IEND", b"")
+    data = zlib.compress(bytes(pixels))
+    parts = png_chunk(b"IHDR", header), png_chunk(b"IDAT", data), png_chunk(b"IEND")
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 

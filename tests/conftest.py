@@ -41,6 +41,14 @@ def data_dir() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory) -> Path:
+    """An exported classifier of small images, `small/1`; copy it before you change it."""
+    import serving_exports
+
+    return serving_exports.export_classifier(tmp_path_factory.mktemp("exported") / "small")
+
+
 @pytest.fixture
 def call(monkeypatch, capfd):
     """Run `bnzoo ARGUMENTS` through its entry point, in this process: (exit code, out, err).

@@ -37,6 +37,25 @@ def export_classifier(path, **arguments) -> Path:
         return bnzoo.export_saved_model(small_classifier(), path, **arguments)
 
 
+def export_function(path, function, spec) -> Path:
+    """Write a SavedModel of a plain function, as version 1 of a model: at once, as no network is.
+
+    Args:
+        path: of the model.
+        function: from a tensor to answers by name.
+        spec: of the tensor; its name is that of the input.
+    """
+    traced = tf.function(function, input_signature=[spec]).get_concrete_function()
+    tf.saved_model.save(tf.Module(), str(path / "1"), signatures={"serving_default": traced})
+    return path / "1"
+
+
+def export_doubling(path) -> Path:
+    """Export a function of three numbers a row that doubles them."""
+    spec = tf.TensorSpec((None, 3), tf.float32, name="inputs")
+    return export_function(path, lambda inputs: {"outputs": 2 * inputs}, spec)
+
+
 def signature(folder, name="serving_default"):
     """Return a loaded signature; it keeps its model alive."""
     loaded = tf.saved_model.load(str(folder))

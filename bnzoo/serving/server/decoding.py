@@ -31,6 +31,13 @@ MAX_PIXELS_IN_FLIGHT = 16 * MAX_PIXELS
 TURN = 2**20
 """Pixels that are decoded in one go, unless a single image has more."""
 
+SMALLEST_TURN = 2**17
+"""Pixels that a turn counts as at least: as many are decoded while one is handed to a process."""
+
+PATIENCE = MAX_PIXELS_IN_FLIGHT // MAX_PIXELS
+"""How many times its own pixels a turn lets later ones go first. So the smallest images overtake
+even a queue that is full of the largest."""
+
 SMALLEST = 2**12
 """Pixels that an image counts as at least: a tiny one has its cost too. It also counts as no less
 than the values of the model input that it becomes, so that these are bounded."""
@@ -39,22 +46,20 @@ than the values of the model input that it becomes, so that these are bounded.""
 class Decoder:
     """Decodes in processes that step back for everything else: none of it blocks this one.
 
-    Requests take turns by self-clocked fair queueing: each turn is stamped with the clock, or the
-    stamp of the request's turn before, plus its pixels; the smallest stamp goes next and sets the
-    clock. So a small image waits for what is being decoded, not for the large ones in the queue.
+    Requests take turns. Each turn is stamped with all pixels decoded so far plus `PATIENCE` times
+    its own; the smallest stamp goes next. So a small image waits for what is being decoded, not for
+    the large ones in the queue, and these wait no longer than until so many pixels are decoded.
     Before each turn a request whose client has gone away is dropped.
 
     To be made inside the event loop.
 
     Attributes:
         pixels: budget of those that were admitted and not yet decoded.
-
-    Source: Golestani, A Self-Clocked Fair Queueing Scheme for Broadband Applications, INFOCOM 1994.
     """
 
     def __init__(self):
         self.pixels = Budget(MAX_PIXELS_IN_FLIGHT, "pixels of images")
-        self._queue, self._order, self._clock = asyncio.PriorityQueue(), itertools.count(), 0
+        self._queue, self._order, self._decoded = asyncio.PriorityQueue(), itertools.count(), 0
         self._workers = [asyncio.create_task(self._work()) for _ in range(PARALLEL)]
         self._processes = _new_processes()
 
@@ -70,28 +75,29 @@ class Decoder:
         """
         least = max(SMALLEST, math.prod((*settings.image_size, settings.channels)))
         images, sizes = await asyncio.to_thread(_measured, images, least)
-        stamp, parts = 0, []
+        parts = []
         with self.pixels.share() as take:
             take(sum(sizes))
             for turn in _turns(sizes):
-                stamp = max(self._clock, stamp) + sum(sizes[turn])
+                size = max(sum(sizes[turn]), SMALLEST_TURN)
                 try:
-                    parts.append(await self._in_turn(stamp, settings, images[turn]))
+                    parts.append(await self._in_turn(size, settings, images[turn]))
                 except Undecodable as error:
                     raise _no_image(turn.start + error.args[0]) from None
         return np.concatenate(parts)
 
-    async def _in_turn(self, stamp: int, settings: Preprocessing, images: list[bytes]):
+    async def _in_turn(self, size: int, settings: Preprocessing, images: list[bytes]):
         made = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait((stamp, next(self._order), settings, images, made))
+        stamp = self._decoded + PATIENCE * size
+        self._queue.put_nowait((stamp, next(self._order), size, settings, images, made))
         return await made
 
     async def _work(self) -> None:
         while True:
-            stamp, _, settings, images, made = await self._queue.get()
+            _, _, size, settings, images, made = await self._queue.get()
             if made.done():  # its client has gone away
                 continue
-            self._clock = stamp
+            self._decoded += size
             try:
                 decoded = await self._in_process(settings, images)
             except Exception as error:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 
-SCANS = 10
-"""Of an ordinary progressive JPEG. Each is a pass over all pixels; so many count as one."""
+SCANS = 16
+"""Each is a pass over all pixels, and so many count as one: a progressive JPEG has 10, its preview
+one more."""
 
 MAX_SEGMENTS = 10_000
 """Parts of a file that are looked at: a photograph has hundreds at most."""
