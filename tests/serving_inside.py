@@ -60,7 +60,11 @@ class Serving(InLoop):
         self.port, self.grpc_port, self.metrics_port = (
             one.getsockname()[1] for one in self._sockets
         )
-        self.run(self._start())
+        try:
+            self.run(self._start())
+        except BaseException:
+            self._release()
+            raise
 
     async def _start(self) -> None:
         self.decoder = Decoder()
@@ -82,6 +86,9 @@ class Serving(InLoop):
     def close(self) -> None:
         """Stop the server."""
         self.run(self._stop())
+        self._release()
+
+    def _release(self) -> None:
         super().close()
         for one in self._sockets:
             one.close()

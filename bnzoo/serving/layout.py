@@ -28,7 +28,8 @@ def versions_in(path: Path) -> list[int]:
 
 def exported_versions(path: Path) -> list[int]:
     """Return the versions in a model folder that are exports, rising."""
-    return [number for number in versions_in(path) if (path / str(number) / GRAPH_FILE).is_file()]
+    # Not `Path.is_file`: it raises where a folder may not be read.
+    return [n for n in versions_in(path) if os.path.isfile(path / str(n) / GRAPH_FILE)]
 
 
 def exported_models(folder: Path) -> dict[str, list[Path]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,6 +168,9 @@ class Repository:
 
 def _content(folder: Path) -> tuple[Any, ...]:
     """Return what tells a version from another in its place, or from itself once it is whole."""
-    files = sorted(path for path in folder.resolve().rglob("*") if path.is_file())
-    stats = [(str(path), path.stat()) for path in files]
+    try:
+        files = sorted(path for path in folder.resolve().rglob("*") if path.is_file())
+        stats = [(str(path), path.stat()) for path in files]
+    except OSError:  # files come and go, or may not be read: loading tells, and it is tried again
+        return (time.monotonic(),)
     return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
