@@ -58,7 +58,7 @@ class ServedModel:
         specs = self._serve.structured_input_signature[1]
         if len(specs) != 1:
             raise InputError(
-                f"{folder}: expected one input, got {len(specs)}: {', '.join(specs)}. "
+                f"{folder}: expected one input, got {len(specs)}: {', '.join(sorted(specs))}. "
                 "Export a model that takes one."
             )
         (self._spec,) = specs.values()
@@ -114,7 +114,8 @@ class ServedModel:
 
 def _described(*signatures: dict[str, tf.TensorSpec]) -> list[dict[str, Any]]:
     """Describe the tensors of signatures, in the order in which they are documented."""
-    specs = {name: spec for one in signatures for name, spec in one.items()}
+    # TensorFlow gives them in another order each time.
+    specs = {name: spec for one in signatures for name, spec in sorted(one.items())}
     places = {name: _ORDER.index(name) if name in _ORDER else -1 for name in specs}
     return [tensors.metadata(name, specs[name]) for name in sorted(specs, key=places.get)]
 

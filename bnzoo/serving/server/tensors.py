@@ -1,6 +1,7 @@
 """Tensors of the Open Inference Protocol to arrays and back; whatever does not fit is refused."""
 
 import base64
+import contextlib
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -145,17 +146,25 @@ def _listed_numbers(given: Tensor, dtype: np.dtype) -> np.ndarray:
     is_number = values.dtype.kind in ("b" if dtype.kind == "b" else "fiu")
     if not (is_number or values.size == 0):
         raise invalid(f"{given.name}: expected numbers as data: a list, flat or nested.")
+    if dtype.kind in "iu":
+        return _whole_numbers(given, values, dtype)
     with np.errstate(over="ignore", invalid="ignore"):  # too large for float32 is infinite there
-        cast = values.astype(dtype, copy=False)
-    if dtype.kind in "iu" and not np.array_equal(values, cast):
-        raise invalid(f"{given.name}: expected whole numbers that fit {dtype.name}.")
-    return cast
+        return values.astype(dtype, copy=False)
+
+
+def _whole_numbers(given: Tensor, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    with contextlib.suppress(ValueError, OverflowError):
+        # Not from `values`: small ones beside some above 2^63 are floats there.
+        cast = np.asarray(given.data, dtype)
+        if np.array_equal(values, cast):
+            return cast
+    raise invalid(f"{given.name}: expected whole numbers that fit {dtype.name}.")
 
 
 def _checked_list(given: Tensor) -> np.ndarray:
     """Return `data` as NumPy reads it; an array of None if it is ragged or no list."""
     try:
-        return np.asarray(given.data)
+        return np.asarray(given.data if isinstance(given.data, list) else None)
     except (ValueError, TypeError, OverflowError):
         return np.asarray(None)
 
