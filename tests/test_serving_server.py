@@ -1,6 +1,5 @@
 """`bnzoo serve`, a real one: what it answers, what it refuses, and that nothing brings it down."""
 
-import asyncio
 import base64
 import json
 import re
@@ -20,22 +19,21 @@ import pytest
 import serving_exports as exports
 
 pytest.importorskip("tritonclient", reason="needs the extra serve")
+
+import grpc
+import hostile
+import serving_load as load
+from hypothesis import given, settings
+from tritonclient.grpc import service_pb2 as pb
+
 SCRIPTS = Path(__file__).parent.parent / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-
-import grpc  # noqa: E402
-import hostile  # noqa: E402
-import serving_load as load  # noqa: E402
-from hypothesis import given, settings  # noqa: E402
-from tritonclient.grpc import service_pb2 as pb  # noqa: E402
-
 MODEL = "small"
 OK = grpc.StatusCode.OK
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    return exports.export_classifier(tmp_path_factory.mktemp("served") / "models" / MODEL)
+def exported(classifier, tmp_path_factory):
+    return shutil.copytree(classifier, tmp_path_factory.mktemp("served") / "models" / MODEL / "1")
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +60,10 @@ def by_grpc(server):
         yield client
 
 
-def requests_begun(server):
-    """Count the inference requests that the server has received over gRPC."""
-    lines = [line for line in metrics(server).splitlines() if "ModelInfer" in line]
-    started = [line for line in lines if line.startswith("grpc_server_started_total")]
-    return sum(float(line.split()[-1]) for line in started)
+def bytes_in_flight(server):
+    """Count the bytes of requests that the server has received and not answered."""
+    (line,) = re.findall(r"^bnzoo_body_bytes_in_flight (.*)$", metrics(server), re.M)
+    return float(line)
 
 
 def wait_until(true, seconds=60):
@@ -134,7 +131,7 @@ def test_encoded_images_are_answered_with_names(http, by_grpc, exported):
     np.testing.assert_allclose(logits, expected["logits"], rtol=1e-5, atol=1e-6)
 
 
-def test_the_clients_of_the_page_are_answered(server, exported, tmp_path):
+def test_the_clients_of_the_page_are_answered(server, serve, exported, tmp_path):
     page = (SCRIPTS.parent / "bnzoo" / "serving" / "README.md").read_text()
     address = f"127.0.0.1:{server.port}/v2/models/{MODEL}/infer"
     (client,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.S) if "urll" in code]
@@ -155,6 +152,13 @@ def test_the_clients_of_the_page_are_answered(server, exported, tmp_path):
     received = found["logits"](f"127.0.0.1:{server.port}", rows(2))
     wanted = exports.signature(exported)(inputs=rows(2))["logits"]
     np.testing.assert_allclose(received, wanted, rtol=1e-5, atol=1e-6)
+
+    (client,) = [
+        code for code in re.findall(r"```python\n(.*?)```", page, re.S) if "triton" in code
+    ]
+    exec(client.replace('"digits"', f'"{MODEL}"'), found)
+    received = found["logits"](f"127.0.0.1:{server.port}", rows(2))
+    np.testing.assert_allclose(received, serve(inputs=rows(2))["logits"], rtol=1e-5, atol=1e-6)
 
     (curl,) = [code for code in re.findall(r"```sh\n(.*?)```", page, re.S) if ":8080/v2" in code]
     command = curl.replace("127.0.0.1:8080/v2/models/digits/infer", address)
@@ -292,10 +296,9 @@ def test_unknown_models_and_versions_are_not_found_and_leave_no_counter(http, by
         assert http.post(f"/v2/models/{path}/infer", body)[0] == 404
     request = load.grpc_request("none", rows(1))
     assert by_grpc.infer(request)[0] is grpc.StatusCode.NOT_FOUND
-    with pytest.raises(grpc.RpcError) as error:
-        by_grpc.stub.ModelReady(pb.ModelReadyRequest(name="none"))
-    assert error.value.code() is grpc.StatusCode.NOT_FOUND
-    assert http.post("/v2/repository/models/none/load", b"")[0] == 404
+    assert not by_grpc.stub.ModelReady(pb.ModelReadyRequest(name="none")).ready
+    assert not by_grpc.stub.ModelReady(pb.ModelReadyRequest(name=MODEL, version="9")).ready
+    assert http.get("/v2/models/none/ready")[0] == 404
     assert '"none"' not in metrics(server)
 
 
@@ -318,31 +321,6 @@ def test_a_client_that_goes_on_sending_is_refused_and_may_ask_again(server):
         assert connection.getresponse().status == 200
 
 
-def test_a_client_that_pauses_too_long_is_refused(monkeypatch):
-    from fastapi import FastAPI
-
-    from bnzoo.serving.server import limits
-
-    monkeypatch.setattr(limits, "READ_SECONDS", 0.01)
-    app, sent = FastAPI(), []
-
-    @app.post("/infer")
-    async def infer(body: dict):
-        return body
-
-    async def receive():
-        await asyncio.sleep(60)
-
-    async def send(message):
-        sent.append(message)
-
-    limits.bound(app, 100)
-    request = {"type": "http", "method": "POST", "path": "/infer", "headers": []}
-    asyncio.run(app({**request, "query_string": b""}, receive, send))
-    assert sent[0]["status"] == 408
-    assert json.loads(sent[1]["body"]) == {"error": "nothing was received for 0.01 s."}
-
-
 def test_streams_are_refused(http, by_grpc):
     body = json.dumps(load.http_request(rows(1))).encode()
     for name in ("infer_stream", "generate_stream"):
@@ -353,7 +331,6 @@ def test_streams_are_refused(http, by_grpc):
 
 
 def test_a_client_that_goes_away_costs_its_neighbors_nothing(server, serve):
-    """MLServer's own batcher leaves the others of such a batch without an answer."""
     clients = [load.GrpcClient(server.grpc_port) for _ in range(8)]
     expected = serve(inputs=rows(1))["logits"].numpy()
 
@@ -391,60 +368,73 @@ def test_good_requests_beside_bad_ones_succeed(server, serve):
 # --- versions and the end of a server ------------------------------------------------------------
 
 
-def test_versions_come_and_go_without_a_restart_and_requests_in_flight_are_finished(
-    exported, tmp_path, serve
-):
-    """One server: a broken version, a new one under load, the old one removed, then SIGTERM."""
-    folder = tmp_path / MODEL
+def test_versions_come_and_go_without_a_call_and_no_request_is_lost(exported, tmp_path, serve):
+    """One server: a broken model, versions that come and go under load, then SIGTERM under load."""
+    folder = tmp_path / "models" / MODEL
     shutil.copytree(exported, folder / "1")
+    broken = tmp_path / "models" / "broken" / "1"
+    broken.mkdir(parents=True)
+    (broken / "saved_model.pb").write_bytes(b"broken")
     expected = serve(inputs=rows(1))["logits"].numpy()
+    options = ("--poll-seconds", "0.2")
     with (
-        load.running_server(folder, tmp_path / "log") as server,
+        load.running_server(folder.parent, tmp_path / "log", *options) as server,
         closing(load.HttpClient(server.port)) as http,
     ):
-        end, failures, versions = threading.Event(), [], set()
+        stopping, failures, versions, codes = threading.Event(), [], set(), []
 
         def ask_without_pause():
-            client = load.GrpcClient(server.grpc_port)
-            while not end.is_set():
-                code, response = client.infer(load.grpc_request(MODEL, rows(1)))
-                if code is not OK:
-                    failures.append((code, response))
-                    return
-                versions.add(response.model_version)
-                if not np.allclose(load.grpc_answers(response)["logits"], expected, 1e-4):
-                    failures.append("another answer")
+            with closing(load.GrpcClient(server.grpc_port)) as client:
+                code = OK
+                while code is OK or server.process.poll() is None:
+                    try:
+                        response = client.stub.ModelInfer(load.grpc_request(MODEL, rows(1)))
+                    except grpc.RpcError as error:
+                        code = error.code()
+                        (codes if stopping.is_set() else failures).append(code)
+                        time.sleep(0.001)
+                        continue
+                    versions.add(response.model_version)
+                    answers = load.grpc_answers(response)
+                    if not np.allclose(answers["logits"], expected, 1e-4):
+                        failures.append("another answer")
 
-        threads = [threading.Thread(target=ask_without_pause) for _ in range(4)]
+        threads = [threading.Thread(target=ask_without_pause) for _ in range(8)]
         for thread in threads:
             thread.start()
         (folder / "2").mkdir()
         (folder / "2" / "saved_model.pb").write_bytes(b"broken")
-        status, words = http.post(f"/v2/repository/models/{MODEL}/load", b"")
-        assert status == 422, words
-        assert b"expected a SavedModel that TensorFlow can load" in words
+        wait_until(lambda: f"{MODEL}, version 2: not served: " in server.log.read_text())
         shutil.rmtree(folder / "2")
         shutil.copytree(exported, folder / "3")
-        assert http.post(f"/v2/repository/models/{MODEL}/load", b"")[0] == 200
-        assert http.infer(MODEL, load.http_request(rows(1)))[1]["model_version"] == "3"
+        wait_until(lambda: "3" in versions)
         shutil.rmtree(folder / "1")
-        assert http.post(f"/v2/repository/models/{MODEL}/load", b"")[0] == 200
-        assert http.get(f"/v2/models/{MODEL}/versions/1")[0] == 404
-        time.sleep(0.3)
-        end.set()
-        for thread in threads:
-            thread.join()
+        wait_until(lambda: http.get(f"/v2/models/{MODEL}/versions/1")[0] == 404)
+        index = json.loads(http.post("/v2/repository/index", b"")[1])
+        assert {(one["name"], one["version"], one["state"]) for one in index} == {
+            ("broken", "1", "UNAVAILABLE"),
+            (MODEL, "3", "READY"),
+        }
+        assert http.get("/v2/models/broken/ready")[0] == 404
         assert failures == []
         assert versions == {"1", "3"}
 
         # Large enough to be still at work when the server is asked to stop.
-        client, before = load.GrpcClient(server.grpc_port), requests_begun(server)
+        client = load.GrpcClient(server.grpc_port)
         call = client.stub.ModelInfer.future(load.grpc_request(MODEL, rows(30_000)))
         # On a busy machine its megabytes may still be on their way: those are not in flight.
-        wait_until(lambda: requests_begun(server) > before)
+        wait_until(lambda: bytes_in_flight(server) > 2**20)
+        stopping.set()
         assert server.stop(signal.SIGTERM) == 0
+        for thread in threads:
+            thread.join()
         assert load.grpc_answers(call.result())["logits"].shape == (30_000, 10)
-        assert "Stopped." in server.log.read_text()
+        assert failures == []
+        assert set(codes) == {grpc.StatusCode.UNAVAILABLE}
+        log = server.log.read_text()
+        assert f"{MODEL}, version 3: loaded from {folder / '3'}" in log
+        assert "Stopped." in log
+        assert "Traceback" not in log
 
 
 # --- the scripts that try it at length -----------------------------------------------------------
