@@ -1,5 +1,6 @@
 """Fixtures that every test may use: seeds, and the real data where it is at hand."""
 
+import contextlib
 import gc
 import os
 import signal
@@ -47,6 +48,24 @@ def classifier(tmp_path_factory) -> Path:
     import serving_exports
 
     return serving_exports.export_classifier(tmp_path_factory.mktemp("exported") / "small")
+
+
+@pytest.fixture
+def http(server):
+    """A client over HTTP of the module's own `server`."""
+    import serving_load
+
+    with contextlib.closing(serving_load.HttpClient(server.port)) as client:
+        yield client
+
+
+@pytest.fixture
+def by_grpc(server):
+    """A client over gRPC of the module's own `server`."""
+    import serving_load
+
+    with contextlib.closing(serving_load.GrpcClient(server.grpc_port)) as client:
+        yield client
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +100,11 @@ def serving(folder: Path, **settings) -> Iterator[Serving]:
     """Serve an exported model or a folder of them; **settings are some of `start.Settings`."""
     with contextlib.closing(Serving(folder, **settings)) as found:
         yield found
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until something holds, or fail."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not so within {seconds} s"
+        time.sleep(0.01)

@@ -194,12 +194,6 @@ def test_the_asynchronous_client_of_grpc(server, serve):
 # --- malformed binary bodies ---------------------------------------------------------------------
 
 
-@pytest.fixture
-def http(server):
-    with contextlib.closing(load.HttpClient(server.port)) as client:
-        yield client
-
-
 def binary_body(size, raw, *, name="inputs", datatype="FP32", shape=None, **more):
     """Return a body, and its length as JSON, that says `binary_data_size` and holds `raw`."""
     shape = shape or [1, *exports.SHAPE]

@@ -236,18 +236,6 @@ def server(classifier):
         yield found
 
 
-@pytest.fixture
-def http(server):
-    with contextlib.closing(load.HttpClient(server.port)) as client:
-        yield client
-
-
-@pytest.fixture
-def by_grpc(server):
-    with contextlib.closing(load.GrpcClient(server.grpc_port)) as client:
-        yield client
-
-
 @pytest.fixture(scope="module")
 def serve_bytes(classifier):
     return exports.signature(classifier, "serve_bytes")

@@ -59,18 +59,6 @@ def server(models):
         yield found
 
 
-@pytest.fixture
-def http(server):
-    with contextlib.closing(load.HttpClient(server.port)) as client:
-        yield client
-
-
-@pytest.fixture
-def by_grpc(server):
-    with contextlib.closing(load.GrpcClient(server.grpc_port)) as client:
-        yield client
-
-
 def listed(values):
     """Return an array as nested lists for JSON."""
     if values.dtype == object:

@@ -15,7 +15,7 @@ pytest.importorskip("tritonclient", reason="needs the extra serve")
 
 import grpc
 import serving_load as load
-from serving_inside import HOST, serving
+from serving_inside import HOST, serving, wait_until
 from tritonclient.grpc import service_pb2 as pb
 
 from bnzoo.serving.server import grpc_service, http_app, http_server, lifecycle
@@ -35,18 +35,6 @@ def folder(tmp_path_factory):
 def server(folder):
     with serving(folder, max_request_bytes=16 * 2**20) as found:
         yield found
-
-
-@pytest.fixture
-def http(server):
-    with contextlib.closing(load.HttpClient(server.port)) as client:
-        yield client
-
-
-@pytest.fixture
-def by_grpc(server):
-    with contextlib.closing(load.GrpcClient(server.grpc_port)) as client:
-        yield client
 
 
 def rows(number=1):
@@ -133,12 +121,12 @@ def nested(size):
 
 def test_ten_megabytes_of_brackets_keep_nobody_waiting(server):
     """Other requests are answered meanwhile: it took 6 s to read some of these."""
-    longest, statuses, end = 0.0, {}, threading.Event()
+    longest, answers, end = 0.0, {}, threading.Event()
 
     def send():
         with contextlib.closing(load.HttpClient(server.port)) as client:
             for name, body in nested(10_000_000).items():
-                statuses[name] = client.infer(MODEL, body)[0]
+                answers[name] = client.infer(MODEL, body)
         end.set()
 
     thread = threading.Thread(target=send)
@@ -149,7 +137,9 @@ def test_ten_megabytes_of_brackets_keep_nobody_waiting(server):
             assert client.infer(MODEL, request())[0] == 200
             longest = max(longest, time.monotonic() - begun)
     thread.join()
-    assert set(statuses.values()) == {400}, statuses
+    assert {status for status, _ in answers.values()} == {400}, answers
+    for name in ("empty lists", "lists in lists", "objects", "named values", "strings"):
+        assert "at most 1048576 lists, objects and strings" in answers[name][1]["error"]
     assert longest < 3
 
 
@@ -251,13 +241,6 @@ def test_stalled_bodies_above_the_budget_are_refused_until_they_have_gone(folder
         assert is_well(server)
 
 
-def wait_until(true, seconds=20):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
 HEADS = {
     "nothing": [b""],
     "half a head": [b"POST /v2/models/x/infer HTTP/1.1\r\nHost: x\r\n"],
@@ -321,11 +304,16 @@ def test_a_body_that_comes_a_byte_at_a_time_is_a_timeout(folder, impatient):
 
 
 def test_a_client_that_does_not_read_its_answer_is_cut_off(folder, impatient):
-    body = json.dumps(load.http_request(np.full((50_000, 3), 0.1234567, "float32"))).encode()
+    raw = np.full((400_000, 3), 0.1234567, "float32").tobytes()  # 12 MB in JSON, past all buffers
+    asked = load.http_request(np.zeros((0, 3)))["inputs"][0] | {"shape": [400_000, 3]}
+    del asked["data"]
+    head = json.dumps({"inputs": [asked | {"parameters": {"binary_data_size": len(raw)}}]})
+    size = f"\r\n{http_app.JSON_SIZE}: {len(head)}\r\n\r\n".encode()
+    body = begun_body(len(head) + len(raw), 0).replace(b"\r\n\r\n", size) + head.encode() + raw
     with serving(folder, max_request_bytes=16 * 2**20) as server, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**12)
         connection.connect((HOST, server.port))
-        connection.sendall(begun_body(len(body), 0) + body)
+        connection.sendall(body)
         connections = server._servers[0].server_state.connections
         wait_until(lambda: connections)
         wait_until(lambda: not connections)

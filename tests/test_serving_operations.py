@@ -5,7 +5,6 @@ import contextlib
 import json
 import re
 import socket
-import time
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ pytest.importorskip("tritonclient", reason="needs the extra serve")
 
 import grpc
 import serving_load as load
-from serving_inside import HOST, serving
+from serving_inside import HOST, serving, wait_until
 from tritonclient.grpc import service_pb2 as pb
 
 from bnzoo.serving.server.model import ServedModel
@@ -33,18 +32,6 @@ def server(tmp_path):
         yield found
 
 
-@pytest.fixture
-def http(server):
-    with contextlib.closing(load.HttpClient(server.port)) as client:
-        yield client
-
-
-@pytest.fixture
-def by_grpc(server):
-    with contextlib.closing(load.GrpcClient(server.grpc_port)) as client:
-        yield client
-
-
 def rows(number=1):
     return np.ones((number, 3), "float32")
 
@@ -58,13 +45,6 @@ def metric(server, name, **labels):
     wanted = name + (f"{{{said}}}" if said else "")
     found = re.search(rf"^{re.escape(wanted)} (.*)$", text.decode(), re.M)
     return float(found[1]) if found else 0
-
-
-def wait_until(true, seconds=20):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 # --- metrics -------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ import grpc
 import hostile
 import serving_load as load
 from hypothesis import given, settings
+from serving_inside import wait_until
 from tritonclient.grpc import service_pb2 as pb
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -48,29 +49,10 @@ def server(exported, tmp_path_factory):
     assert "Traceback" not in log.read_text()
 
 
-@pytest.fixture
-def http(server):
-    with closing(load.HttpClient(server.port)) as client:
-        yield client
-
-
-@pytest.fixture
-def by_grpc(server):
-    with closing(load.GrpcClient(server.grpc_port)) as client:
-        yield client
-
-
 def bytes_in_flight(server):
     """Count the bytes of requests that the server has received and not answered."""
     (line,) = re.findall(r"^bnzoo_body_bytes_in_flight (.*)$", metrics(server), re.M)
     return float(line)
-
-
-def wait_until(true, seconds=60):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"not so within {seconds} s"
-        time.sleep(0.01)
 
 
 def metrics(server):
