@@ -63,13 +63,12 @@ def _silent_stderr() -> Iterator[None]:
 
 
 def begin_helper() -> None:
-    """Prepare a new process that helps another: silent, least important, gone when that one is.
+    """Prepare a new process that helps another: silent, and gone when that one is.
 
     To be called before TensorFlow is imported, which then computes in one thread.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to every process of the terminal
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.nice(19)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libjpeg complains there of damaged images
     os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 

@@ -370,7 +370,7 @@ def test_damaged_images_are_not_logged_and_decoding_ends_with_the_server(classif
         started = children(server.process.pid)
         assert len(started) >= decoding.PARALLEL
         niceness = {os.getpriority(os.PRIO_PROCESS, pid) for pid in started}
-        assert 19 in niceness
+        assert decoding.NICENESS in niceness
         server.process.send_signal(signal.SIGKILL)
         server.process.wait(60)
         end = time.monotonic() + 20

@@ -24,6 +24,9 @@ NAME, MAX_PIXELS = image_bytes.INPUT_NAME, image_bytes.MAX_PIXELS
 PARALLEL = min(4, max(1, (os.cpu_count() or 1) // 2))
 """Decoding processes: half of the cores, as computing must go on beside them."""
 
+NICENESS = 10
+"""Of these processes, from 0 to 19: on a busy machine they get a tenth of what others do."""
+
 MAX_PIXELS_OF_REQUEST = 4 * MAX_PIXELS
 MAX_PIXELS_IN_FLIGHT = 16 * MAX_PIXELS
 """16.8 million pixels take 0.1 to 0.35 s, so whoever is admitted waits for seconds at most."""
@@ -62,6 +65,11 @@ class Decoder:
         self._queue, self._order, self._decoded = asyncio.PriorityQueue(), itertools.count(), 0
         self._workers = [asyncio.create_task(self._work()) for _ in range(PARALLEL)]
         self._processes = _new_processes()
+
+    def warm_up(self, settings: Preprocessing) -> None:
+        """Let the processes begin, before the first image comes; in any thread."""
+        for _ in range(PARALLEL):
+            self._processes.submit(_decode, settings, [])
 
     async def decode(self, settings: Preprocessing, images: Iterable[bytes]) -> np.ndarray:
         """Return the model inputs that encoded images make.
@@ -173,6 +181,12 @@ def _new_processes() -> concurrent.futures.ProcessPoolExecutor:
 
 
 @functools.cache
+def _step_back() -> None:
+    """Leave the cores to others that want them, from now on."""
+    os.nice(NICENESS)
+
+
+@functools.cache
 def _graph(settings: Preprocessing):
     import tensorflow as tf
 
@@ -191,6 +205,7 @@ def _decode(settings: Preprocessing, images: list[bytes]) -> np.ndarray:
     """
     import tensorflow as tf
 
+    _step_back()
     for index, image in enumerate(images):
         if inflates_too_far(image):
             raise Undecodable(index)

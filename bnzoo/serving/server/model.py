@@ -67,6 +67,7 @@ class ServedModel:
         served = [self._serve]
         if SERVE_BYTES in signatures:
             self._settings = Preprocessing.from_dict(found["preprocessing"])
+            decoder.warm_up(self._settings)
             served.append(signatures[SERVE_BYTES])
         self.inputs = _described(*(one.structured_input_signature[1] for one in served))
         self.outputs = _described(*(one.structured_outputs for one in served))
