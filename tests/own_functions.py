@@ -48,6 +48,18 @@ def two_inputs(input_shape):
     return keras.Model(inputs, {name: layers.Dense(1, name=name)(x) for name in "ab"})
 
 
+def reader(classes):
+    words = layers.TextVectorization(output_sequence_length=2, vocabulary=["good", "bad"])
+    inputs = keras.Input((), dtype="string")
+    return keras.Model(inputs, layers.Dense(classes)(layers.Flatten()(
+        layers.Embedding(4, 2)(words(inputs)))))
+
+
+def two_inputs_to_classes(input_shape, classes):
+    inputs = {name: keras.Input(shape, name=name) for name, shape in input_shape.items()}
+    return keras.Model(inputs, layers.Dense(classes)(layers.Concatenate()(list(inputs.values()))))
+
+
 def tagger(input_shape, classes):
     inputs = keras.Input((None,), dtype="int32")
     return keras.Model(inputs, layers.Dense(classes)(layers.Embedding(9, 4)(inputs)))
@@ -165,6 +177,16 @@ def sequences(batch_size):
 def tokens(n=40):
     x = np.random.default_rng(0).integers(0, 9, size=(n, 6))
     return x, x % 3
+
+
+def words(n=40):
+    x = np.array(["good day", "bad night"] * (n // 2))
+    return x, np.array([1, 0] * (n // 2))
+
+
+def two_tables(n=40):
+    x, y = integers(n)
+    return {"left": x, "right": x}, y
 
 
 # --- what is wrong -------------------------------------------------------------------------------

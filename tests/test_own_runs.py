@@ -172,6 +172,16 @@ def test_a_classifier_is_evaluated_class_by_class(here, call):
     assert len(answers.labels) == 18
 
 
+@pytest.mark.parametrize(
+    ("model", "data"), [("reader", "words"), ("two_inputs_to_classes", "two_tables")]
+)
+def test_a_classifier_of_texts_or_of_several_inputs_is_evaluated_too(here, call, model, data):
+    summary = run(model, data, train={"epochs": 1})
+    code, out, error = call("evaluate", "run", "--data", f"my_data.py:{data}")
+    assert (code, error) == (0, "")
+    assert f"accuracy  {summary['test']['accuracy']:.4f}" in out
+
+
 def test_evaluate_takes_the_users_layers(here, call):
     run("with_layer", train={"epochs": 1})
     code, _, error = call("evaluate", "run")

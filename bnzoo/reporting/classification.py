@@ -3,7 +3,7 @@
 import dataclasses
 import heapq
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +33,15 @@ class Mistake:
         label: index of its class.
         answer: index of the class that the model saw.
         probability: of that answer, in [0, 1].
-        example: the model's input, float32 array of shape `input_shape`.
+        example: the model's input, float32 array of shape `input_shape`; a text where it reads
+            texts, and None where it has several inputs.
     """
 
     index: int
     label: int
     answer: int
     probability: float
-    example: np.ndarray
+    example: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +86,8 @@ def collect_answers(
         for row in np.flatnonzero(answer != expected):
             probability = float(np.exp(log_probabilities[row, answer[row]]))
             index = count + int(row)
-            one = Mistake(index, int(expected[row]), int(answer[row]), probability, inputs[row])
+            example = None if isinstance(inputs, Mapping | tuple | list) else inputs[row]
+            one = Mistake(index, int(expected[row]), int(answer[row]), probability, example)
             heapq.heappush(mistakes, (probability, -index, one))
             if len(mistakes) > MOST_MISTAKES:
                 heapq.heappop(mistakes)
@@ -276,4 +278,4 @@ def draw_gallery(mistakes: Sequence[Mistake], names: Sequence[str]) -> Figure:
 
 
 def _is_image(example: np.ndarray) -> bool:
-    return example.ndim == 3 and example.shape[-1] in (1, 3)
+    return getattr(example, "ndim", 0) == 3 and example.shape[-1] in (1, 3)
