@@ -68,8 +68,9 @@ class Decoder:
 
     def warm_up(self, settings: Preprocessing) -> None:
         """Let the processes begin, before the first image comes; in any thread."""
-        for _ in range(PARALLEL):
-            self._processes.submit(_decode, settings, [])
+        with contextlib.suppress(concurrent.futures.process.BrokenProcessPool):
+            for _ in range(PARALLEL):
+                self._processes.submit(_decode, settings, [])
 
     async def decode(self, settings: Preprocessing, images: Iterable[bytes]) -> np.ndarray:
         """Return the model inputs that encoded images make.
@@ -126,7 +127,11 @@ class Decoder:
 
     def stop(self) -> None:
         """End the processes; what they are at is not waited for."""
+        # Else the end of this process waits for them. From Python 3.14 on: `kill_workers`.
+        processes = list(self._processes._processes.values())
         self._processes.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
 
 
 def _measured(images: Iterable[bytes], least: int) -> tuple[list[bytes], list[int]]:
