@@ -133,6 +133,21 @@ def test_megabytes_around_an_image_are_looked_at_in_no_time(image):
     assert time.process_time() - begun < 1
 
 
+def test_damaged_images_are_read_or_refused_and_no_more():
+    random = np.random.default_rng(0)
+    images = [image[:end] for image in (PNG, JPEG) for end in range(200)]
+    images += [hostile.mutated((PNG, JPEG)[number % 2], random) for number in range(5000)]
+    images += [hostile.mutated(image[:60], random) for image in (PNG, JPEG) for _ in range(5000)]
+    for image in images:
+        try:
+            found = read_image_file(image)
+        except ValueError:
+            continue
+        assert found.contents[:2] == image[:2]
+        if found.width * found.height <= 2**24:
+            inflates_too_far(found.contents)
+
+
 @pytest.mark.parametrize(
     "image", [b"", b"\x89PNG\r\n\x1a\n", PNG[:20], JPEG[:3], JPEG[:2] + b"\xff\xda", b"GIF89a"]
 )

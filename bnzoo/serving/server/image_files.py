@@ -81,8 +81,8 @@ def inflates_too_far(contents: bytes) -> bool:
 
 
 def _read_png(image: bytes) -> ImageFile:
-    if image[12:16] != b"IHDR":
-        raise ValueError("expected the size first")
+    if len(image) < 33 or image[8:16] != b"\0\0\0\rIHDR":
+        raise ValueError("expected the size first, 13 bytes and what goes with them")
     kept = [_PNG]
     for name, begin, end in _chunks(image):
         if name in _NEEDED:
