@@ -21,7 +21,7 @@ from serving_inside import HOST, serving
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
-from bnzoo.serving.server.http_app import JSON_SIZE
+from bnzoo.serving.server.http_inference import JSON_SIZE
 
 MODEL = "small"
 KINDS = ("http", "grpc")

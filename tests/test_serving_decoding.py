@@ -21,7 +21,8 @@ import hostile
 import serving_load as load
 from serving_inside import serving
 
-from bnzoo.serving.server import decoding
+from bnzoo.serving.server import decoding, decoding_process
+from bnzoo.serving.server.batcher import Batcher
 from bnzoo.serving.server.decoding import MAX_PIXELS_IN_FLIGHT, Decoder
 from bnzoo.serving.server.image_files import ImageFile
 from bnzoo.serving.server.limits import Refused
@@ -226,6 +227,21 @@ def test_many_scans_count_as_many_pixels(monkeypatch):
         decoding._measured([b""], 1)
 
 
+def test_the_images_of_a_client_that_has_gone_are_let_go_while_others_are_decoded(one_process):
+    async def scenario(decoder):
+        decoder.seconds = 0.2
+        working = decoder.begin(LARGE)
+        await until(lambda: decoder.order)
+        gone = decoder.begin((4096, 4000))
+        await until(decoder._queue.qsize)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        assert decoder._queue._queue[0][3] == []
+        await working
+
+    in_loop(scenario)
+
+
 # --- a server: what clients see ------------------------------------------------------------------
 
 
@@ -312,6 +328,20 @@ def test_too_many_pixels_are_said_in_the_words_of_each_protocol(http, by_grpc):
     assert (code, words) == (grpc.StatusCode.RESOURCE_EXHAUSTED, answer["error"])
 
 
+def test_decoded_images_count_until_they_are_answered(server, http, monkeypatch):
+    """A megabyte of tiny ones is gigabytes of inputs, which waited for the model unbounded."""
+    answer, pixels, seen = Batcher.answer, server.decoder.pixels, []
+
+    def noted(self, inputs):
+        seen.append((pixels.used, inputs.size))
+        return answer(self, inputs)
+
+    monkeypatch.setattr(Batcher, "answer", noted)
+    assert http.infer(MODEL, body(GOOD))[0] == 200
+    assert seen == [(5 * 64, 5 * 64)]
+    assert pixels.used == 0
+
+
 def test_a_busy_server_tells_when_to_try_again(server, by_grpc):
     request = load.grpc_request(MODEL, GOOD[:1], "image_bytes")
     words = json.dumps(body(GOOD[:1]))
@@ -380,7 +410,7 @@ def test_damaged_images_are_not_logged_and_decoding_ends_with_the_server(classif
         started = children(server.process.pid)
         assert len(started) >= decoding.PARALLEL
         niceness = {os.getpriority(os.PRIO_PROCESS, pid) for pid in started}
-        assert decoding.NICENESS in niceness
+        assert decoding_process.NICENESS in niceness
         server.process.send_signal(signal.SIGKILL)
         server.process.wait(60)
         end = time.monotonic() + 20

@@ -17,8 +17,8 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import serialize_byte_tensor
 
 from bnzoo.errors import InputError
-from bnzoo.serving.server.grpc_service import _FIELDS
-from bnzoo.serving.server.http_app import JSON_SIZE
+from bnzoo.serving.server.grpc_inference import FIELDS
+from bnzoo.serving.server.http_inference import JSON_SIZE
 from bnzoo.serving.server.model import ServedModel
 from bnzoo.serving.signature import DATATYPES
 
@@ -129,9 +129,9 @@ def test_every_dtype_is_answered_from_bytes_with_bytes(http, by_grpc, name):
     assert answer.endswith(raw(values) + raw(np.arange(2, dtype="int32")))
 
 
-@pytest.mark.parametrize("name", [name for name in DATATYPES if DATATYPES[name] in _FIELDS])
+@pytest.mark.parametrize("name", [name for name in DATATYPES if DATATYPES[name] in FIELDS])
 def test_every_dtype_that_has_a_list_of_its_own_in_grpc_is_answered_from_it(by_grpc, name):
-    values, field = values_of(name), _FIELDS[DATATYPES[name]]
+    values, field = values_of(name), FIELDS[DATATYPES[name]]
     sent = message(name)
     getattr(sent.inputs[0].contents, field).extend(values.ravel().tolist())
     code, response = by_grpc.infer(sent)
@@ -300,8 +300,8 @@ def test_strings_keep_what_stands_at_their_ends(http):
 
 @pytest.mark.parametrize("name", DATATYPES)
 def test_contents_of_another_datatype_over_grpc_are_refused(by_grpc, name):
-    right = _FIELDS.get(DATATYPES[name])
-    contents = {field: [1] * 6 for field in set(_FIELDS.values())} | {"bytes_contents": [b"a"] * 6}
+    right = FIELDS.get(DATATYPES[name])
+    contents = {field: [1] * 6 for field in set(FIELDS.values())} | {"bytes_contents": [b"a"] * 6}
     for field, values in contents.items():
         if field == right:
             continue
@@ -379,6 +379,33 @@ def test_a_model_is_served_whose_shortest_input_it_refuses(tmp_path):
         assert status == 400
         assert answer["error"].startswith("the model refuses it: ")
         assert "\n" not in answer["error"]
+
+
+def test_no_rows_of_any_length_are_answered_but_not_computed_at_any_length(tmp_path):
+    """A row of zeros is computed for them: one of 2^40 values took all memory."""
+    spec = tf.TensorSpec((None, None), tf.float32, name="inputs")
+    folder = exports.export_function(tmp_path / "steps", lambda inputs: {"outputs": inputs}, spec)
+    with serving(folder) as server, contextlib.closing(load.HttpClient(server.port)) as http:
+        none = {"inputs": [{"name": "inputs", "shape": [0, 5], "datatype": "FP32", "data": []}]}
+        assert http.infer("steps", none)[0] == 200
+        none["inputs"][0]["shape"] = [0, 2**40]
+        status, answer = http.infer("steps", none)
+        assert status == 400
+        assert "expected rows of at most 1048576 values" in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "name"),
+    [
+        (lambda inputs: {"outputs": inputs, "table": tf.range(5)}, (None, 3), "table"),
+        (lambda inputs: {"outputs": tf.reduce_mean(inputs)}, (None, 3), "outputs"),
+        (lambda inputs: {"outputs": inputs}, (), "inputs"),
+    ],
+)
+def test_a_model_that_does_not_answer_row_by_row_is_refused(loaded, function, shape, name):
+    """Requests that were computed together got parts of each other's answers."""
+    with pytest.raises(InputError, match=f"1: {name}: expected a row for each row of the input"):
+        loaded(function, tf.TensorSpec(shape, tf.float32, name="inputs"))
 
 
 @pytest.mark.parametrize("name", ["complex64", "qint8"])

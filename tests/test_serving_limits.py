@@ -19,6 +19,7 @@ from serving_inside import HOST, serving, wait_until
 from tritonclient.grpc import service_pb2 as pb
 
 from bnzoo.serving.server import grpc_service, http_app, http_server, lifecycle
+from bnzoo.serving.server.http_inference import JSON_SIZE
 from bnzoo.serving.server.limits import BODIES
 
 MODEL = "doubling"
@@ -308,7 +309,7 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off(folder, impatient):
     asked = load.http_request(np.zeros((0, 3)))["inputs"][0] | {"shape": [400_000, 3]}
     del asked["data"]
     head = json.dumps({"inputs": [asked | {"parameters": {"binary_data_size": len(raw)}}]})
-    size = f"\r\n{http_app.JSON_SIZE}: {len(head)}\r\n\r\n".encode()
+    size = f"\r\n{JSON_SIZE}: {len(head)}\r\n\r\n".encode()
     body = begun_body(len(head) + len(raw), 0).replace(b"\r\n\r\n", size) + head.encode() + raw
     with serving(folder, max_request_bytes=16 * 2**20) as server, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**12)
@@ -317,6 +318,20 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off(folder, impatient):
         connections = server._servers[0].server_state.connections
         wait_until(lambda: connections)
         wait_until(lambda: not connections)
+        assert is_well(server)
+
+
+def test_a_client_that_asks_on_without_reading_is_cut_off(folder, impatient):
+    """The end of its first answer began no wait, and the second one waited for it for ever."""
+    values = [[0.1234567, 0.7654321, 0.5555555]] * 100_000
+    body = json.dumps(load.http_request(np.array(values, "float32"))).encode()
+    with serving(folder, max_request_bytes=16 * 2**20) as server, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**12)
+        connection.connect((HOST, server.port))
+        connections = server._servers[0].server_state.connections
+        connection.sendall((begun_body(len(body), 0) + body) * 3)
+        wait_until(lambda: connections)
+        wait_until(lambda: not connections, seconds=20)
         assert is_well(server)
 
 

@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import re
 import socket
+import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ import serving_load as load
 from serving_inside import HOST, serving, wait_until
 from tritonclient.grpc import service_pb2 as pb
 
+from bnzoo.serving.server.batcher import Batcher
 from bnzoo.serving.server.model import ServedModel
 
 MODEL = "doubling"
@@ -119,6 +123,54 @@ def test_clients_that_go_away_are_no_errors_of_the_server_and_hold_nothing(serve
         assert metric(server, "bnzoo_requests_total", **labels, status=499) == 1
         assert metric(server, "bnzoo_requests_total", **labels, status=500) == 0
     wait_until(lambda: metric(server, "bnzoo_body_bytes_in_flight") == 0)
+
+
+def test_the_rows_of_a_client_that_has_gone_are_let_go_while_others_are_computed():
+    async def scenario():
+        begun, go_on = threading.Event(), threading.Event()
+
+        def compute(inputs):
+            begun.set()
+            go_on.wait(20)
+            return {"outputs": inputs}
+
+        batcher = Batcher(compute, 8)
+        first = asyncio.create_task(batcher.answer(rows()))
+        await asyncio.to_thread(begun.wait, 20)
+        gone, second = (asyncio.create_task(batcher.answer(rows(2))) for _ in range(2))
+        await asyncio.sleep(0.01)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        assert len(batcher._waiting) == 1
+        go_on.set()
+        assert len((await first)["outputs"]) == 1
+        assert len((await second)["outputs"]) == 2
+
+    asyncio.run(scenario())
+
+
+def test_rows_that_wait_for_a_thread_are_let_go_with_their_client():
+    async def scenario():
+        go_on = threading.Event()
+
+        def compute(inputs):
+            go_on.wait(20)
+            return {"outputs": inputs}
+
+        batcher, large = Batcher(compute, 1), rows(2)
+        working = [asyncio.create_task(batcher.answer(rows())) for _ in range(4)]
+        gone, held = asyncio.create_task(batcher.answer(large)), weakref.ref(large)
+        del large
+        await asyncio.sleep(0.01)
+        gone.cancel()
+        await asyncio.wait([gone])
+        del gone
+        gc.collect()  # the exception refers to its frames
+        assert held() is None
+        go_on.set()
+        await asyncio.gather(*working)
+
+    asyncio.run(scenario())
 
 
 # --- readiness, errors, and what is not there ----------------------------------------------------

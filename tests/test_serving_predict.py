@@ -256,6 +256,9 @@ def test_serve_refuses_what_it_cannot_serve(call, exported, tmp_path):
                 f"--grpc-port: cannot listen on 127.0.0.1:{free}: Address already in use. Choose",
             ),
             ([exported, "--host", "192.0.2.1"], "--port: cannot listen on 192.0.2.1:8080"),
+            ([exported, "--host", "no host"], "--port: cannot listen on no host:8080: Name"),
+            ([exported, "--poll-seconds", "nan"], "Invalid value for '--poll-seconds'"),
+            ([exported, "--poll-seconds", "inf"], "Invalid value for '--poll-seconds'"),
             ([exported, "--max-request-mb", 0], "--max-request-mb: expected a number above 0"),
             ([exported, "--max-request-mb", "nan"], "expected a number above 0 and below 2048"),
         ):

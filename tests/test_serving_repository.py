@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
 import shutil
+import weakref
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from tritonclient.grpc import service_pb2 as pb
 
 from bnzoo.errors import InputError
 from bnzoo.serving.layout import exported_models
+from bnzoo.serving.server import repository as repository_module
+from bnzoo.serving.server.http_app import HttpApp
 from bnzoo.serving.server.limits import Refused
 from bnzoo.serving.server.repository import Repository
 
@@ -248,6 +252,62 @@ def test_a_version_that_may_not_be_read_is_none_and_keeps_no_other_back(root, mo
         patch.setattr(os, "stat", stat)
         found = exported_models(root)
     assert set(found) == {"open"}
+
+
+def test_a_version_with_a_file_that_may_not_be_read_is_loaded_once(root, loader, monkeypatch):
+    put(root / "m" / "1")
+    repository = scanned(root, loader)
+
+    def is_file(path):
+        raise PermissionError(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "is_file", is_file)
+        patch.setattr(repository_module, "exported_models", lambda root: {"m": [root / "m" / "1"]})
+        scan(repository)
+        times = len(loader.loaded)
+        scan(repository)
+    assert len(loader.loaded) == times
+    assert served(repository) == {"m/1": "good"}
+
+
+def test_names_that_are_no_text_keep_no_other_back(root, loader):
+    put(root / os.fsdecode(b"m\xff") / "1", "broken")
+    put(root / "n" / "1")
+    repository = scanned(root, loader)
+    assert served(repository) == {"n/1": "good"}
+    assert json.dumps(repository.index(), ensure_ascii=False).encode()
+    assert [one["name"] for one in repository.index()] == ["m?", "n"]
+
+
+class SelfReferring(str):
+    """A model as TensorFlow's: nothing but a garbage collection frees it."""
+
+    def __init__(self, content):
+        self.again = self
+
+
+def test_the_memory_of_a_model_that_is_served_no_more_is_free(root):
+    put(root / "m" / "1")
+    repository = scanned(root, lambda name, version, folder: SelfReferring("good"))
+    gone = weakref.ref(repository.get("m")[1])
+    gc.disable()
+    try:
+        put(root / "m" / "2")
+        shutil.rmtree(root / "m" / "1")
+        scan(repository)
+        assert gone() is None
+        gone = weakref.ref(repository.get("m")[1])
+        asyncio.run(repository.unload("m"))
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_the_own_name_may_have_capitals():
+    app = HttpApp(None, {"MyMachine"})
+    assert app._is_ours("mymachine:8080")
+    assert not app._is_ours("other:8080")
 
 
 def test_an_unloaded_model_stays_so_when_the_folder_is_looked_at(root, loader):

@@ -30,7 +30,9 @@ def serve(
     ] = 32,
     poll_seconds: Annotated[
         float,
-        typer.Option(min=0, help="How often DIR is looked at for new versions; 0: never."),
+        typer.Option(
+            min=0, max=86_400, help="How often DIR is looked at for new versions; 0: never."
+        ),
     ] = 5.0,
     model_control: Annotated[
         bool, typer.Option("--model-control", help="Let clients load and unload models.")

@@ -2,7 +2,6 @@
 
 import asyncio
 import concurrent.futures
-from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +14,9 @@ PAUSE, LONGEST_WAIT = 0.001, 0.01
 at most."""
 
 Answers = dict[str, np.ndarray]
+Batch = dict[asyncio.Future[Answers], np.ndarray]
+"""Inputs by what becomes of them, in the order in which they came."""
+
 _THREADS = concurrent.futures.ThreadPoolExecutor(4, "compute")
 
 
@@ -32,7 +34,7 @@ class Batcher:
 
     def __init__(self, compute: Callable[[np.ndarray], Answers], max_rows: int):
         self._compute, self._max_rows = compute, max_rows
-        self._waiting: deque[tuple[np.ndarray, asyncio.Future[Answers]]] = deque()
+        self._waiting: Batch = {}
         self._work: asyncio.Task | None = None
         self._expected = 1  # requests, in the next batch
 
@@ -41,13 +43,19 @@ class Batcher:
         if len(inputs) >= self._max_rows:  # also when batching is off, at 1
             return await self._in_thread(inputs)
         answer = asyncio.get_running_loop().create_future()
-        self._waiting.append((inputs, answer))
-        if self._work is None:
-            self._work = asyncio.create_task(self._compute_waiting())
-        return await answer
+        self._waiting[answer] = inputs
+        self._work = self._work or asyncio.create_task(self._compute_waiting())
+        try:
+            return await answer
+        finally:
+            self._waiting.pop(answer, None)  # the rows of a client that has gone away
 
     async def _in_thread(self, inputs: np.ndarray) -> Answers:
-        return await asyncio.get_running_loop().run_in_executor(_THREADS, self._compute, inputs)
+        work, loop = [inputs], asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(_THREADS, lambda: self._compute(*work))
+        finally:
+            work.clear()  # a place in the queue for threads holds no rows
 
     async def _compute_waiting(self) -> None:
         try:
@@ -67,30 +75,29 @@ class Batcher:
             found = len(self._waiting)
             await asyncio.sleep(PAUSE)
 
-    def _next_batch(self) -> list[tuple[np.ndarray, asyncio.Future[Answers]]]:
-        batch, rows = [], 0
-        while self._waiting and (not batch or rows + len(self._waiting[0][0]) <= self._max_rows):
-            inputs, answer = self._waiting.popleft()
-            if not answer.done():  # else its client has gone away
-                batch.append((inputs, answer))
-                rows += len(inputs)
+    def _next_batch(self) -> Batch:
+        batch, rows = {}, 0
+        for answer, inputs in self._waiting.items():
+            rows += len(inputs)
+            if rows > self._max_rows:
+                break
+            batch[answer] = inputs
+        for answer in batch:
+            del self._waiting[answer]
         return batch
 
-    async def _compute_batch(self, batch) -> None:
-        if not batch:
-            return
-        joined = [inputs for inputs, _ in batch]
+    async def _compute_batch(self, batch: Batch) -> None:
         try:
-            answers = await self._in_thread(np.concatenate(joined))
+            answers = await self._in_thread(np.concatenate([*batch.values()]))
         except Exception as error:
-            if len(batch) > 1:  # one may spoil it for the others
-                for one in batch:
-                    await self._compute_batch([one])
-            elif not batch[0][1].done():
-                batch[0][1].set_exception(error)
+            for answer, inputs in batch.items():
+                if len(batch) > 1:  # one may spoil it for the others
+                    await self._compute_batch({answer: inputs})
+                elif not answer.done():
+                    answer.set_exception(error)
             return
-        ends = np.cumsum([len(inputs) for inputs in joined])
-        for (inputs, answer), end in zip(batch, ends, strict=True):
-            rows = slice(end - len(inputs), end)
-            if not answer.done():
-                answer.set_result({name: values[rows] for name, values in answers.items()})
+        end = 0
+        for answer, inputs in batch.items():
+            begin, end = end, end + len(inputs)
+            if not answer.done():  # else its client has gone away
+                answer.set_result({name: rows[begin:end] for name, rows in answers.items()})

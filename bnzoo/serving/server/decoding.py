@@ -1,31 +1,23 @@
 """Encoded images of all requests, decoded in processes of their own, in a fair order."""
 
 import asyncio
-import concurrent.futures
-import concurrent.futures.process
 import contextlib
-import functools
 import itertools
 import math
-import multiprocessing
 import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 
 from bnzoo.data.preprocessing import Preprocessing
-from bnzoo.quiet import begin_helper
-from bnzoo.serving import image_bytes
-from bnzoo.serving.server.image_files import inflates_too_far, read_image_file
+from bnzoo.serving.image_bytes import INPUT_NAME, MAX_PIXELS
+from bnzoo.serving.server.decoding_process import Undecodable, decode, new_processes
+from bnzoo.serving.server.image_files import read_image_file
 from bnzoo.serving.server.limits import Budget, Refused, invalid
-
-NAME, MAX_PIXELS = image_bytes.INPUT_NAME, image_bytes.MAX_PIXELS
 
 PARALLEL = min(4, max(1, (os.cpu_count() or 1) // 2))
 """Decoding processes: half of the cores, as computing must go on beside them."""
-
-NICENESS = 10
-"""Of these processes, from 0 to 19: on a busy machine they get a tenth of what others do."""
 
 MAX_PIXELS_OF_REQUEST = 4 * MAX_PIXELS
 MAX_PIXELS_IN_FLIGHT = 16 * MAX_PIXELS
@@ -57,20 +49,21 @@ class Decoder:
     To be made inside the event loop.
 
     Attributes:
-        pixels: budget of those that were admitted and not yet decoded.
+        pixels: budget of those that were admitted and not yet decoded; whoever asked then takes
+            of it for what they have become.
     """
 
     def __init__(self):
         self.pixels = Budget(MAX_PIXELS_IN_FLIGHT, "pixels of images")
         self._queue, self._order, self._decoded = asyncio.PriorityQueue(), itertools.count(), 0
         self._workers = [asyncio.create_task(self._work()) for _ in range(PARALLEL)]
-        self._processes = _new_processes()
+        self._processes = new_processes(PARALLEL)
 
     def warm_up(self, settings: Preprocessing) -> None:
         """Let the processes begin, before the first image comes; in any thread."""
-        with contextlib.suppress(concurrent.futures.process.BrokenProcessPool):
+        with contextlib.suppress(BrokenProcessPool):
             for _ in range(PARALLEL):
-                self._processes.submit(_decode, settings, [])
+                self._processes.submit(decode, settings, [])
 
     async def decode(self, settings: Preprocessing, images: Iterable[bytes]) -> np.ndarray:
         """Return the model inputs that encoded images make.
@@ -84,9 +77,9 @@ class Decoder:
         """
         least = max(SMALLEST, math.prod((*settings.image_size, settings.channels)))
         images, sizes = await asyncio.to_thread(_measured, images, least)
-        parts = []
         with self.pixels.share() as take:
             take(sum(sizes))
+            parts = []
             for turn in _turns(sizes):
                 size = max(sum(sizes[turn]), SMALLEST_TURN)
                 try:
@@ -95,38 +88,41 @@ class Decoder:
                     raise _no_image(turn.start + error.args[0]) from None
         return np.concatenate(parts)
 
-    async def _in_turn(self, size: int, settings: Preprocessing, images: list[bytes]):
-        made = asyncio.get_running_loop().create_future()
+    async def _in_turn(self, size: int, settings: Preprocessing, images: list[bytes]) -> np.ndarray:
+        made, work = asyncio.get_running_loop().create_future(), [settings, images]
         stamp = self._decoded + PATIENCE * size
-        self._queue.put_nowait((stamp, next(self._order), size, settings, images, made))
-        return await made
+        self._queue.put_nowait((stamp, next(self._order), size, work, made))
+        try:
+            return await made
+        finally:
+            work.clear()  # the place in the queue of a client that has gone away holds no images
 
     async def _work(self) -> None:
         while True:
-            _, _, size, settings, images, made = await self._queue.get()
+            _, _, size, work, made = await self._queue.get()
             if made.done():  # its client has gone away
                 continue
             self._decoded += size
             try:
-                decoded = await self._in_process(settings, images)
+                settle, outcome = made.set_result, await self._in_process(*work)
             except Exception as error:
-                if not made.done():
-                    made.set_exception(error)
-            else:
-                if not made.done():
-                    made.set_result(decoded)
+                settle, outcome = made.set_exception, error
+            if not made.done():
+                settle(outcome)
 
     async def _in_process(self, settings: Preprocessing, images: list[bytes]) -> np.ndarray:
         loop, processes = asyncio.get_running_loop(), self._processes
         try:
-            return await loop.run_in_executor(processes, _decode, settings, images)
-        except concurrent.futures.process.BrokenProcessPool:
+            return await loop.run_in_executor(processes, decode, settings, images)
+        except BrokenProcessPool:
             if processes is self._processes:  # as when the system has killed one
-                self._processes = _new_processes()
+                self._processes = new_processes(PARALLEL)
             raise Refused(503, "an image could not be decoded; try again in a second.") from None
 
     def stop(self) -> None:
         """End the processes; what they are at is not waited for."""
+        for worker in self._workers:
+            worker.cancel()  # or another process would begin in the place of one that has ended
         # Else the end of this process waits for them. From Python 3.14 on: `kill_workers`.
         processes = list(self._processes._processes.values())
         self._processes.shutdown(wait=False, cancel_futures=True)
@@ -144,7 +140,7 @@ def _measured(images: Iterable[bytes], least: int) -> tuple[list[bytes], list[in
             raise _no_image(index) from None
         if (pixels := file.width * file.height) > MAX_PIXELS:
             raise invalid(
-                f"{NAME}[{index}]: expected at most {MAX_PIXELS} pixels, got "
+                f"{INPUT_NAME}[{index}]: expected at most {MAX_PIXELS} pixels, got "
                 f"{file.width} x {file.height}."
             )
         kept.append(file.contents)
@@ -152,8 +148,8 @@ def _measured(images: Iterable[bytes], least: int) -> tuple[list[bytes], list[in
         if (total := total + sizes[-1]) > MAX_PIXELS_OF_REQUEST:
             raise Refused(
                 413,
-                f"{NAME}: expected at most {MAX_PIXELS_OF_REQUEST} pixels in a request, got more "
-                f"in its first {index + 1} images; send fewer at a time.",
+                f"{INPUT_NAME}: expected at most {MAX_PIXELS_OF_REQUEST} pixels in a request, got "
+                f"more in its first {index + 1} images; send fewer at a time.",
             )
     return kept, sizes
 
@@ -170,55 +166,4 @@ def _turns(sizes: list[int]) -> Iterator[slice]:
 
 
 def _no_image(index: int) -> Refused:
-    return invalid(f"{NAME}[{index}]: expected the bytes of a whole PNG or JPEG image.")
-
-
-# --- in the other processes ----------------------------------------------------------------------
-
-
-class Undecodable(Exception):
-    """An image cannot be decoded; the argument is its index."""
-
-
-def _new_processes() -> concurrent.futures.ProcessPoolExecutor:
-    context = multiprocessing.get_context("spawn")
-    return concurrent.futures.ProcessPoolExecutor(PARALLEL, context, begin_helper)
-
-
-@functools.cache
-def _step_back() -> None:
-    """Leave the cores to others that want them, from now on."""
-    os.nice(NICENESS)
-
-
-@functools.cache
-def _graph(settings: Preprocessing):
-    import tensorflow as tf
-
-    @functools.partial(tf.function, input_signature=[image_bytes.INPUT_SPEC], autograph=False)
-    def to_model_inputs(images: tf.Tensor) -> tf.Tensor:
-        return image_bytes.to_model_inputs(images, settings)
-
-    return to_model_inputs
-
-
-def _decode(settings: Preprocessing, images: list[bytes]) -> np.ndarray:
-    """Return the model inputs that images make.
-
-    Raises:
-        Undecodable: with the index of the first that cannot be decoded.
-    """
-    import tensorflow as tf
-
-    _step_back()
-    for index, image in enumerate(images):
-        if inflates_too_far(image):
-            raise Undecodable(index)
-    with contextlib.suppress(tf.errors.InvalidArgumentError):
-        return _graph(settings)(tf.constant(images, tf.string)).numpy()
-    for index, image in enumerate(images):
-        try:
-            _graph(settings)(tf.constant([image]))
-        except tf.errors.InvalidArgumentError:
-            raise Undecodable(index) from None
-    raise AssertionError("together they cannot be decoded, each alone can")
+    return invalid(f"{INPUT_NAME}[{index}]: expected the bytes of a whole PNG or JPEG image.")

@@ -17,8 +17,8 @@ MAX_HEAD = 2**16
 class BoundedProtocol(HttpToolsProtocol):
     """One connection: closed if there are too many, or a request's head is too slow or too long.
 
-    So is one that after an answer neither reads it nor begins a request, whatever else it sends.
-    uvicorn bounds none of these. It stops reading a body that nobody asks for.
+    So is one that does not read its answers, or after one begins no request, whatever else it
+    sends. uvicorn bounds none of these. It stops reading a body that nobody asks for.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -39,6 +39,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head += len(data)
         if self._awaits_head and self._head > MAX_HEAD:
             self.transport.close()
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read, but not for ever, whatever it asks for meanwhile."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(READ_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read."""
+        super().resume_writing()
+        self._unread.cancel()
 
     def on_message_begin(self) -> None:
         """Begin a request."""

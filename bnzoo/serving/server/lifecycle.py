@@ -90,15 +90,15 @@ async def _load_models(settings: Settings, decoder: Decoder) -> Service:
 async def _start_grpc(
     service: Service, settings: Settings, listening: socket.socket
 ) -> grpc.aio.Server:
-    options = {
-        "grpc.max_receive_message_length": settings.max_request_bytes,
-        "grpc.max_allowed_incoming_connections": MAX_CONNECTIONS,
-        "grpc.max_concurrent_streams": 128,
-        "grpc.server_handshake_timeout_ms": int(1000 * READ_SECONDS),
-        "grpc.http2.bdp_probe": 0,  # or it buffers megabytes of messages that nobody reads yet
-        "grpc.so_reuseport": 0,  # or a second server would share the port without a word
-    }
-    server = grpc.aio.server(options=list(options.items()))
+    options = [
+        ("grpc.max_receive_message_length", settings.max_request_bytes),
+        ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
+        ("grpc.max_concurrent_streams", 128),
+        ("grpc.server_handshake_timeout_ms", int(1000 * READ_SECONDS)),
+        ("grpc.http2.bdp_probe", 0),  # or it buffers megabytes of messages that nobody reads yet
+        ("grpc.so_reuseport", 0),  # or a second server would share the port without a word
+    ]
+    server = grpc.aio.server(options=options)
     server.add_generic_rpc_handlers((GrpcService(service).handler(),))
     host, port = listening.getsockname()[:2]
     listening.close()  # gRPC takes no socket, it opens its own

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +55,7 @@ class ServedModel:
         signatures = dict(self._model.signatures)
         self._serve, self._decoder = signatures[SERVING_DEFAULT], decoder
         self._count_rows = count_rows
-        specs = self._serve.structured_input_signature[1]
-        if len(specs) != 1:
-            raise InputError(
-                f"{folder}: expected one input, got {len(specs)}: {', '.join(sorted(specs))}. "
-                "Export a model that takes one."
-            )
-        (self._spec,) = specs.values()
+        self._spec = _the_only_spec(self._serve, folder)
         found = read_metadata(folder)
         self._names = np.array(["", *(found.get("class_names") or [])], object)  # "" is that of -1
         served = [self._serve]
@@ -86,21 +80,28 @@ class ServedModel:
         """
         names = [one["name"] for one in self.inputs]
         given, known = the_only_input(request, names), [one["name"] for one in self.outputs]
-        if is_images := given.name == INPUT_NAME:
+        if given.name == INPUT_NAME:
             wanted = wanted_outputs(request, known)
-            images = tensors.read_images(given)
-            inputs = await self._decoder.decode(self._settings, images)
+            answers = await self._answer_images(tensors.read_images(given))
+            if "class_name" in wanted:
+                answers["class_name"] = self._names[answers["class_id"] + 1]
         else:
             wanted = wanted_outputs(request, [one for one in known if one != "class_name"])
-            inputs = tensors.read_array(given, self._spec)
+            answers = await self._answer(tensors.read_array(given, self._spec))
+        return {name: answers[name] for name in wanted}
+
+    async def _answer_images(self, images: Iterator[bytes]) -> Answers:
+        with self._decoder.pixels.share() as take:
+            inputs = await self._decoder.decode(self._settings, images)
+            take(inputs.size)  # no more than was just given back: nothing came between
+            return await self._answer(inputs)
+
+    async def _answer(self, inputs: np.ndarray) -> Answers:
         try:
-            answers = await self._batcher(inputs.shape[1:]).answer(inputs)
+            return await self._batcher(inputs.shape[1:]).answer(inputs)
         except tf.errors.InvalidArgumentError as error:
             # Such as sequences shorter than a kernel, where the model leaves their length open.
             raise invalid(f"the model refuses it: {_reason(error)}") from None
-        if is_images and "class_name" in wanted:
-            answers["class_name"] = self._names[answers["class_id"] + 1]
-        return {name: answers[name] for name in wanted}
 
     def _compute(self, inputs: np.ndarray) -> Answers:
         self._count_rows(len(inputs))
@@ -111,6 +112,24 @@ class ServedModel:
 
     def _zeros(self, shape: list[int]) -> tf.Tensor:
         return tf.zeros(shape, self._spec.dtype)  # empty strings, where it takes strings
+
+
+def _the_only_spec(serve: tf.types.experimental.ConcreteFunction, folder: Path) -> tf.TensorSpec:
+    """Return the input of a signature whose outputs have a row for each of its rows."""
+    specs = serve.structured_input_signature[1]
+    if len(specs) != 1:
+        raise InputError(
+            f"{folder}: expected one input, got {len(specs)}: {', '.join(sorted(specs))}. "
+            "Export a model that takes one."
+        )
+    (spec,) = specs.values()
+    for name, one in {spec.name: spec, **serve.structured_outputs}.items():
+        if one.shape.rank == 0 or one.shape[0] not in (None, spec.shape[0]):
+            raise InputError(
+                f"{folder}: {name}: expected a row for each row of the input, got shape "
+                f"{one.shape}. Export a model that answers each row alone."
+            )
+    return spec
 
 
 def _described(*signatures: dict[str, tf.TensorSpec]) -> list[dict[str, Any]]:

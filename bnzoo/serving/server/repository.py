@@ -1,8 +1,8 @@
 """Which models and versions there are below a folder, and those that are in memory."""
 
 import asyncio
+import gc
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +23,12 @@ class Version:
     """A version of a model.
 
     Attributes:
-        folder: its own.
-        content: what its files looked like when it was loaded.
+        content: what its files looked like when it was loaded, None after it was unloaded.
         model: None if it could not be loaded.
         reason: why not.
     """
 
-    folder: Path
-    content: tuple
+    content: tuple | None = None
     model: ServedModel | None = None
     reason: str = ""
 
@@ -99,12 +97,15 @@ class Repository:
         """Bring what is served in line with the folder."""
         async with self._lock:
             found = await asyncio.to_thread(self._found)
+            before = self._models()
             for name in [name for name in self._versions if name not in found]:
                 logger.info("%s: gone", name)
                 del self._versions[name]
             for name, folders in found.items():
                 if name not in self._unloaded:
                     await self._update(name, folders)
+            if before - self._models():
+                gc.collect()
 
     async def load(self, name: str) -> None:
         """Load what there is of a model now, also if it was unloaded.
@@ -129,15 +130,17 @@ class Repository:
         async with self._lock:
             self.get(name)
             self._unloaded.add(name)
-            self._versions[name] = {
-                number: Version(one.folder, (), reason="unloaded")
-                for number, one in self._versions[name].items()
-            }
+            unloaded = Version(reason="unloaded")
+            self._versions[name] = dict.fromkeys(self._versions[name], unloaded)
+            gc.collect()  # a model refers to itself, and such garbage is seldom looked for
         logger.info("%s: unloaded", name)
 
     def _found(self) -> dict[str, list[Path]]:
         self._root.stat()  # raises if it is not there, as when a network's disk is away
-        return exported_models(self._root)
+        return {_text(name): folders for name, folders in exported_models(self._root).items()}
+
+    def _models(self) -> set[int]:
+        return {id(one.model) for versions in self._versions.values() for one in versions.values()}
 
     async def _update(self, name: str, folders: list[Path]) -> None:
         old, new = self._versions.get(name, {}), {}
@@ -154,16 +157,21 @@ class Repository:
         self._versions[name] = new  # at once: requests see the old ones or the new ones
 
     async def _loaded(self, name: str, folder: Path, content: tuple) -> Version:
-        version = Version(folder, content)
+        version = Version(content)
         try:
             version.model = await asyncio.to_thread(self._load, name, folder.name, folder)
             logger.info("%s, version %s: loaded from %s", name, folder.name, folder.resolve())
         except Exception as error:  # TensorFlow has many, and the other versions are to be served
-            version.reason = str(error)
-            if not isinstance(error, InputError | OSError):
-                version.reason = f"{type(error).__name__}: {first_sentence(error)}"
+            is_told = isinstance(error, InputError | OSError)
+            reason = error if is_told else f"{type(error).__name__}: {first_sentence(error)}"
+            version.reason = _text(reason)
             logger.error("%s, version %s: not served: %s", name, folder.name, version.reason)
         return version
+
+
+def _text(value: object) -> str:
+    """Return text that answers can hold: names of files may be any bytes."""
+    return str(value).encode(errors="replace").decode()
 
 
 def _content(folder: Path) -> tuple[Any, ...]:
@@ -171,6 +179,6 @@ def _content(folder: Path) -> tuple[Any, ...]:
     try:
         files = sorted(path for path in folder.resolve().rglob("*") if path.is_file())
         stats = [(str(path), path.stat()) for path in files]
-    except OSError:  # files come and go, or may not be read: loading tells, and it is tried again
-        return (time.monotonic(),)
+    except OSError:  # files come and go, or may not be read: it is tried again once they may
+        return ()
     return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)

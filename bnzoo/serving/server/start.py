@@ -5,7 +5,6 @@ import contextlib
 import gc
 import importlib.util
 import logging.config
-import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -85,7 +84,7 @@ def listening(host: str, ports: dict[str, int]) -> Iterator[dict[str, socket.soc
                     raise OSError(None, "expected a port from 1 to 65535")
                 opened = socket.create_server((host, port), family=family, backlog=2048)
             except OSError as error:
-                reason = os.strerror(error.errno) if error.errno else error.strerror
+                reason = error.strerror.partition(" (while")[0]
                 raise InputError(
                     f"{name}: cannot listen on {host}:{port}: {reason}. "
                     f"Choose another port with {name}, or another address with --host."

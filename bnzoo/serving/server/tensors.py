@@ -30,6 +30,8 @@ def read_array(given: Tensor, spec: tf.TensorSpec) -> np.ndarray:
     """
     _check_datatype(given, DATATYPES[spec.dtype.name])
     _check_shape(given, spec)
+    if not given.shape[0] and math.prod(given.shape[1:]) > MAX_PARTS:  # a row is computed for none
+        raise invalid(f"{given.name}: expected rows of at most {MAX_PARTS} values if none is sent.")
     if given.datatype == BYTES:
         values = _strings(given)
     elif isinstance(given.data, bytes | memoryview):
@@ -46,8 +48,7 @@ def read_images(given: Tensor) -> Iterator[bytes]:
     In JSON each is a string in base64; in binary form the bytes themselves.
 
     Raises:
-        Refused: they are no such thing, or not as many as the shape says; while iterating: one is
-            no base64.
+        Refused: they are no images, or not as many as the shape says; perhaps while iterating.
     """
     _check_datatype(given, BYTES)
     if given.shape[1:] not in ([], [1]) or not given.shape:
@@ -106,16 +107,11 @@ def _strings(given: Tensor) -> np.ndarray:
     values = np.array(given.data if isinstance(given.data, list) else None, object).ravel()
     if not all(isinstance(value, str | bytes) for value in values):
         raise invalid(f"{given.name}: expected strings as data: a list, flat or nested.")
-    encoded = [value.encode() if isinstance(value, str) else value for value in values]
-    return np.array(encoded, object)
+    return np.array([as_bytes(value) for value in values], object)
 
 
 def _strings_in_binary(given: Tensor) -> Iterator[bytes]:
-    """Yield strings of the binary form, each behind its length of four bytes: as many as are said.
-
-    Raises:
-        Refused: there are fewer or more, or one is cut short.
-    """
+    """Yield as many strings of the binary form as are said, each behind its length of 4 bytes."""
     data, place = given.data, 0
     for count in range(math.prod(given.shape)):
         if place == len(data):
@@ -130,10 +126,10 @@ def _strings_in_binary(given: Tensor) -> Iterator[bytes]:
 
 
 def _raw_numbers(given: Tensor, dtype: np.dtype) -> np.ndarray:
-    if len(given.data) != math.prod(given.shape) * dtype.itemsize:
+    if len(given.data) != (size := math.prod(given.shape) * dtype.itemsize):
         raise invalid(
-            f"{given.name}: expected {math.prod(given.shape) * dtype.itemsize} bytes for shape "
-            f"{given.shape!r:.80}, got {len(given.data)}."
+            f"{given.name}: expected {size} bytes for shape {given.shape!r:.80}, got "
+            f"{len(given.data)}."
         )
     values = np.frombuffer(given.data, dtype)
     if dtype.kind == "b" and values.view("uint8").max(initial=0) > 1:
@@ -142,9 +138,10 @@ def _raw_numbers(given: Tensor, dtype: np.dtype) -> np.ndarray:
 
 
 def _listed_numbers(given: Tensor, dtype: np.dtype) -> np.ndarray:
-    values = _checked_list(given)
-    is_number = values.dtype.kind in ("b" if dtype.kind == "b" else "fiu")
-    if not (is_number or values.size == 0):
+    values = np.asarray(None)
+    with contextlib.suppress(ValueError, TypeError, OverflowError):  # as of a ragged list
+        values = np.asarray(given.data if isinstance(given.data, list) else None)
+    if values.dtype.kind not in ("b" if dtype.kind == "b" else "fiu") and values.size:
         raise invalid(f"{given.name}: expected numbers as data: a list, flat or nested.")
     if dtype.kind in "iu":
         return _whole_numbers(given, values, dtype)
@@ -161,12 +158,9 @@ def _whole_numbers(given: Tensor, values: np.ndarray, dtype: np.dtype) -> np.nda
     raise invalid(f"{given.name}: expected whole numbers that fit {dtype.name}.")
 
 
-def _checked_list(given: Tensor) -> np.ndarray:
-    """Return `data` as NumPy reads it; an array of None if it is ragged or no list."""
-    try:
-        return np.asarray(given.data if isinstance(given.data, list) else None)
-    except (ValueError, TypeError, OverflowError):
-        return np.asarray(None)
+def as_bytes(value: str | bytes) -> bytes:
+    """Return a string as the protocol has it."""
+    return value.encode() if isinstance(value, str) else value
 
 
 def datatype(values: np.ndarray) -> str:
@@ -184,9 +178,7 @@ def to_bytes(values: np.ndarray) -> bytes:
 def to_list(values: np.ndarray) -> np.ndarray | list[str]:
     """Return an array flat, as orjson writes it; NaN and infinity become null there."""
     if values.dtype.kind == "O":
-        return [
-            one.decode(errors="replace") if isinstance(one, bytes) else one for one in values.flat
-        ]
+        return [one.decode(errors="replace") for one in map(as_bytes, values.flat)]
     # bfloat16 is none of NumPy's own.
     return (values.astype("float32") if values.dtype.kind == "V" else values).ravel()
 
