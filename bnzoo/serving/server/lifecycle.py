@@ -102,13 +102,17 @@ async def _start_grpc(
     server.add_generic_rpc_handlers((GrpcService(service).handler(),))
     host, port = listening.getsockname()[:2]
     listening.close()  # gRPC takes no socket, it opens its own
-    server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    server.add_insecure_port(f"{_in_url(host)}:{port}")
     await server.start()
     return server
 
 
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 def _welcome(settings: Settings, repository: Repository) -> Iterator[str]:
-    host, ports = settings.host, settings.ports
+    host, ports = _in_url(settings.host), settings.ports
     for name in repository.loaded():
         yield f"Serving {name}, version {', '.join(repository.loaded(name))}"
     yield (
