@@ -372,14 +372,7 @@ def test_a_decoding_process_that_is_killed_is_replaced(server, http):
     for process in list(server.decoder._processes._processes.values()):
         process.kill()
         process.join()
-    statuses = []
-    end = time.monotonic() + 300  # they are the least important, and this machine may be busy
-    while not statuses or statuses[-1] != 200:
-        assert time.monotonic() < end
-        status, answer = http.infer(MODEL, body(GOOD[:1]))
-        statuses.append(status)
-        assert status == 200 or "try again" in answer["error"]
-    assert set(statuses) <= {200, 503}
+    assert http.infer(MODEL, body(GOOD[:1]))[0] == 200
 
 
 # --- a server in a process of its own ------------------------------------------------------------

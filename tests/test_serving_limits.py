@@ -283,6 +283,15 @@ def test_a_head_that_is_too_long_is_not_read_to_its_end(server):
     assert is_well(server)
 
 
+def test_who_closes_after_a_request_that_is_too_large_is_told_so(server):
+    """As urllib does: a connection that is closed with bytes unread is reset, the answer lost."""
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    with connected(server.port) as connection:
+        connection.sendall(f"{head}Content-Length: {17 * 2**20}\r\n\r\n".encode())
+        connection.sendall(b" " * 17 * 2**20)
+        assert connection.recv(2**16).startswith(b"HTTP/1.1 413 ")
+
+
 def test_a_body_that_does_not_come_is_a_timeout(folder, impatient):
     with serving(folder) as server, connected(server.port) as connection:
         connection.sendall(begun_body(1000, 10))

@@ -76,6 +76,16 @@ def test_requests_are_counted_by_the_version_that_answered_and_their_status(serv
         assert b'"none"' not in client.get("/metrics")[1]
 
 
+def test_every_refusal_is_counted_also_of_what_found_no_model(server, http, by_grpc):
+    http.infer("none", load.http_request(rows()))
+    http.infer(MODEL, b"hello")
+    http.infer(MODEL, bytes(2**20 + 1))
+    by_grpc.infer(load.grpc_request("none", rows()))
+    for protocol, status in (("http", 404), ("http", 400), ("http", 413), ("grpc", 404)):
+        labels = {"protocol": protocol, "status": status}
+        assert metric(server, "bnzoo_refused_total", **labels) == 1, labels
+
+
 def test_latency_and_rows_computed_together_have_histograms_by_version(server, http):
     for number in (1, 3, 40):
         http.infer(MODEL, load.http_request(rows(number)))

@@ -346,7 +346,7 @@ def test_loading_and_its_failure_are_logged(root, loader, caplog, monkeypatch):
     told = [(one.levelname, one.getMessage()) for one in caplog.records]
     assert told == [
         ("INFO", f"m, version 1: loaded from {root / 'm' / '1'}"),
-        ("ERROR", f"m, version 2: not served: {root / 'm' / '2'}: it is broken."),
+        ("ERROR", f"m, version 2: not loaded: {root / 'm' / '2'}: it is broken."),
         ("INFO", "m, version 1: gone"),
     ]
 

@@ -28,6 +28,11 @@ from serving_inside import wait_until
 from tritonclient.grpc import service_pb2 as pb
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
+from bnzoo.errors import InputError  # noqa: E402
+from bnzoo.serving.server import lifecycle, start  # noqa: E402
+from bnzoo.serving.server.model import ServedModel  # noqa: E402
+from bnzoo.serving.server.repository import Repository  # noqa: E402
+
 MODEL = "small"
 OK = grpc.StatusCode.OK
 
@@ -211,6 +216,19 @@ def test_it_listens_on_this_machine_only(server):
             assert other.connect_ex(("127.0.0.2", port)) != 0
 
 
+def test_metadata_that_does_not_tell_how_images_become_inputs_is_named(exported, tmp_path):
+    folder = shutil.copytree(exported, tmp_path / "1")
+    (folder / "bnzoo.json").write_text("{}")
+    with pytest.raises(InputError, match=r"1/bnzoo.json: expected how images become inputs"):
+        ServedModel(folder, 32, None, len)
+
+
+def test_addresses_of_ipv6_are_told_in_brackets():
+    ports = {"--port": 1, "--grpc-port": 2, "--metrics-port": 3}
+    (line,) = lifecycle._welcome(start.Settings(Path(), "::1", ports, 1, 1), Repository(None, None))
+    assert "http://[::1]:1, gRPC on [::1]:2" in line
+
+
 # --- requests that are refused -------------------------------------------------------------------
 
 
@@ -386,7 +404,7 @@ def test_versions_come_and_go_without_a_call_and_no_request_is_lost(exported, tm
             thread.start()
         (folder / "2").mkdir()
         (folder / "2" / "saved_model.pb").write_bytes(b"broken")
-        wait_until(lambda: f"{MODEL}, version 2: not served: " in server.log.read_text())
+        wait_until(lambda: f"{MODEL}, version 2: not loaded: " in server.log.read_text())
         shutil.rmtree(folder / "2")
         shutil.copytree(exported, folder / "3")
         wait_until(lambda: "3" in versions)

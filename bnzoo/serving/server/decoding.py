@@ -1,8 +1,10 @@
 """Encoded images of all requests, decoded in processes of their own, in a fair order."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import itertools
+import logging
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -15,6 +17,8 @@ from bnzoo.serving.image_bytes import INPUT_NAME, MAX_PIXELS
 from bnzoo.serving.server.decoding_process import Undecodable, decode, new_processes
 from bnzoo.serving.server.image_files import read_image_file
 from bnzoo.serving.server.limits import Budget, Refused, invalid
+
+logger = logging.getLogger(__name__)
 
 PARALLEL = min(4, max(1, (os.cpu_count() or 1) // 2))
 """Decoding processes: half of the cores, as computing must go on beside them."""
@@ -58,12 +62,17 @@ class Decoder:
         self._queue, self._order, self._decoded = asyncio.PriorityQueue(), itertools.count(), 0
         self._workers = [asyncio.create_task(self._work()) for _ in range(PARALLEL)]
         self._processes = new_processes(PARALLEL)
+        self._warming: list[concurrent.futures.Future] = []
 
     def warm_up(self, settings: Preprocessing) -> None:
         """Let the processes begin, before the first image comes; in any thread."""
         with contextlib.suppress(BrokenProcessPool):
             for _ in range(PARALLEL):
-                self._processes.submit(decode, settings, [])
+                self._warming.append(self._processes.submit(decode, settings, []))
+
+    def wait_until_warm(self) -> None:
+        """Return once the processes have begun for all that `warm_up` was called for."""
+        concurrent.futures.wait(self._warming)
 
     async def decode(self, settings: Preprocessing, images: Iterable[bytes]) -> np.ndarray:
         """Return the model inputs that encoded images make.
@@ -111,13 +120,16 @@ class Decoder:
                 settle(outcome)
 
     async def _in_process(self, settings: Preprocessing, images: list[bytes]) -> np.ndarray:
-        loop, processes = asyncio.get_running_loop(), self._processes
-        try:
-            return await loop.run_in_executor(processes, decode, settings, images)
-        except BrokenProcessPool:
-            if processes is self._processes:  # as when the system has killed one
-                self._processes = new_processes(PARALLEL)
-            raise Refused(503, "an image could not be decoded; try again in a second.") from None
+        loop = asyncio.get_running_loop()
+        for _ in range(2):
+            processes = self._processes
+            try:
+                return await loop.run_in_executor(processes, decode, settings, images)
+            except BrokenProcessPool:  # as when the system has killed one
+                if processes is self._processes:
+                    logger.error("a decoding process has ended; others take its place")
+                    self._processes = new_processes(PARALLEL)
+        raise Refused(503, "the decoding of images has broken off; try again in a second.")
 
     def stop(self) -> None:
         """End the processes; what they are at is not waited for."""

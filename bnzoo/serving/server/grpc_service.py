@@ -88,6 +88,7 @@ class GrpcService:
         try:
             return await self._answer(name, call, messages)
         except Refused as refused:
+            self._service.metrics.refused("grpc", refused.status.value)
             await refused.pause()
             is_end = refused.message == STOPPING
             code = grpc.StatusCode.UNAVAILABLE if is_end else _CODES[refused.status]

@@ -23,6 +23,9 @@ from bnzoo.serving.server import http_inference
 from bnzoo.serving.server.limits import READ_SECONDS, Refused, invalid
 from bnzoo.serving.server.service import ABOUT, Service
 
+READ_ON_SECONDS = 1.0
+"""How long a refused request may go on arriving before it is answered."""
+
 
 class HttpApp:
     """The routes of the protocol.
@@ -50,7 +53,7 @@ class HttpApp:
             routes.append(Route(f"{model}/ready", self.model_ready))
             routes.append(Route(f"{model}/infer", self.infer, methods=["POST"]))
         handlers = {
-            Refused: _refuse,
+            Refused: self._refuse,
             HTTPException: _answer_other,
             ClientDisconnect: _answer_nobody,
             Exception: _answer_error,
@@ -109,6 +112,14 @@ class HttpApp:
             answer = self._service.infer(name, version, asked, "http")
             version, answers = await _unless_gone(request, answer)
             return http_inference.respond(name, version, asked, answers)
+
+    async def _refuse(self, request: Request, refused: Refused) -> Response:
+        self._service.metrics.refused("http", refused.status.value)
+        if refused.status != 408:  # that one has waited for it
+            await _read_on(request)
+        await refused.pause()
+        headers = {"Retry-After": "1"} if refused.status == 503 else None
+        return JSONResponse({"error": refused.message}, refused.status, headers)
 
     def _check_caller(self, request: Request) -> None:
         """Refuse pages in a browser: they may be a stranger's, and reach this machine's ports."""
@@ -179,10 +190,12 @@ async def _unless_gone(request: Request, answer: Coroutine) -> Any:
         gone.cancel()
 
 
-async def _refuse(request: Request, refused: Refused) -> Response:
-    await refused.pause()
-    headers = {"Retry-After": "1"} if refused.status == 503 else None
-    return JSONResponse({"error": refused.message}, refused.status, headers)
+async def _read_on(request: Request) -> None:
+    """Drop what is still coming, for a moment: closing with bytes unread would lose the answer."""
+    with contextlib.suppress(TimeoutError, RuntimeError):  # RuntimeError: all was read before
+        async with asyncio.timeout(READ_ON_SECONDS):
+            async for _ in request.stream():
+                pass
 
 
 async def _answer_other(request: Request, error: HTTPException) -> Response:

@@ -75,7 +75,9 @@ async def _load_models(settings: Settings, decoder: Decoder) -> Service:
 
     def load(name: str, version: str, folder: Path) -> ServedModel:
         count_rows = functools.partial(metrics.batch, name, version)
-        return ServedModel(folder, settings.max_batch_size, decoder, count_rows)
+        model = ServedModel(folder, settings.max_batch_size, decoder, count_rows)
+        decoder.wait_until_warm()
+        return model
 
     repository = Repository(settings.folder, load)
     await repository.scan()

@@ -28,6 +28,12 @@ class Metrics:
             [*labels, "protocol", "status"],
             registry=registry,
         )
+        self._refused = Counter(
+            "bnzoo_refused",
+            "Requests that were refused, for whatever reason, also before a model was found.",
+            ["protocol", "status"],
+            registry=registry,
+        )
         self._seconds = Histogram(
             "bnzoo_request_seconds",
             "From a parsed request to its answer, decoding and waiting included.",
@@ -38,7 +44,8 @@ class Metrics:
             "bnzoo_batch_rows", "Rows computed together.", labels, buckets=_ROWS, registry=registry
         )
         for name, budget in (("body_bytes", traffic.bodies), ("image_pixels", decoder.pixels)):
-            gauge = Gauge(f"bnzoo_{name}_in_flight", f"{budget.unit} in flight", registry=registry)
+            words = f"{budget.unit.capitalize()} in flight."
+            gauge = Gauge(f"bnzoo_{name}_in_flight", words, registry=registry)
             gauge.set_function(lambda budget=budget: budget.used)
 
     @contextlib.contextmanager
@@ -57,6 +64,10 @@ class Metrics:
         finally:
             self._requests.labels(model, version, protocol, status).inc()
             self._seconds.labels(model, version).observe(time.perf_counter() - started)
+
+    def refused(self, protocol: str, status: int) -> None:
+        """Count a request that is refused."""
+        self._refused.labels(protocol, status).inc()
 
     def batch(self, model: str, version: str, rows: int) -> None:
         """Count rows that are computed together."""

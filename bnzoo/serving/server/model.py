@@ -13,6 +13,7 @@ import tensorflow as tf
 from bnzoo.data.preprocessing import Preprocessing
 from bnzoo.errors import InputError
 from bnzoo.serving.image_bytes import INPUT_NAME
+from bnzoo.serving.layout import METADATA_FILE
 from bnzoo.serving.saved_model import (
     SERVE_BYTES,
     SERVING_DEFAULT,
@@ -60,7 +61,7 @@ class ServedModel:
         self._names = np.array(["", *(found.get("class_names") or [])], object)  # "" is that of -1
         served = [self._serve]
         if SERVE_BYTES in signatures:
-            self._settings = Preprocessing.from_dict(found["preprocessing"])
+            self._settings = _settings_in(found, folder)
             decoder.warm_up(self._settings)
             served.append(signatures[SERVE_BYTES])
         self.inputs = _described(*(one.structured_input_signature[1] for one in served))
@@ -130,6 +131,16 @@ def _the_only_spec(serve: tf.types.experimental.ConcreteFunction, folder: Path) 
                 f"{one.shape}. Export a model that answers each row alone."
             )
     return spec
+
+
+def _settings_in(metadata: dict[str, Any], folder: Path) -> Preprocessing:
+    try:
+        return Preprocessing.from_dict(metadata["preprocessing"])
+    except (KeyError, TypeError):
+        raise InputError(
+            f"{folder / METADATA_FILE}: expected how images become inputs, under 'preprocessing', "
+            "as the export wrote it. Export the model again."
+        ) from None
 
 
 def _described(*signatures: dict[str, tf.TensorSpec]) -> list[dict[str, Any]]:

@@ -86,12 +86,16 @@ class Repository:
 
     async def watch(self, seconds: float) -> None:
         """Look for new and removed versions, again and again; 0: never."""
+        told = ""
         while seconds:
             await asyncio.sleep(seconds)
             try:
                 await self.scan()
+                told = ""
             except Exception as error:  # whatever it is, what is loaded goes on
-                logger.error("%s: cannot be looked at: %s", self._root, error)
+                if str(error) != told:  # not every few seconds
+                    logger.error("%s: cannot be looked at: %s", self._root, error)
+                told = str(error)
 
     async def scan(self) -> None:
         """Bring what is served in line with the folder."""
@@ -150,8 +154,9 @@ class Repository:
                 new[number] = old[number]
             else:
                 new[number] = await self._loaded(name, folder, content)
-                if number in old and not new[number].model:  # goes on as it was
+                if number in old and not new[number].model:
                     new[number].model = old[number].model
+                    logger.error("%s, version %s: goes on as it was before", name, number)
         for number in old.keys() - new.keys():
             logger.info("%s, version %s: gone", name, number)
         self._versions[name] = new  # at once: requests see the old ones or the new ones
@@ -165,7 +170,7 @@ class Repository:
             is_told = isinstance(error, InputError | OSError)
             reason = error if is_told else f"{type(error).__name__}: {first_sentence(error)}"
             version.reason = _text(reason)
-            logger.error("%s, version %s: not served: %s", name, folder.name, version.reason)
+            logger.error("%s, version %s: not loaded: %s", name, folder.name, version.reason)
         return version
 
 
