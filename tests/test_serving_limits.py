@@ -1,11 +1,14 @@
 """What a client may send and occupy: any string as an id, but not the time of others."""
 
+import asyncio
 import contextlib
+import gc
 import itertools
 import json
 import socket
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ import serving_load as load
 from serving_inside import HOST, serving, wait_until
 from tritonclient.grpc import service_pb2 as pb
 
-from bnzoo.serving.server import grpc_service, http_app, http_server, lifecycle
+from bnzoo.serving.server import grpc_service, http_app, http_server, lifecycle, limits
 from bnzoo.serving.server.http_inference import JSON_SIZE
 from bnzoo.serving.server.limits import BODIES
 
@@ -290,6 +293,40 @@ def test_who_closes_after_a_request_that_is_too_large_is_told_so(server):
         connection.sendall(f"{head}Content-Length: {17 * 2**20}\r\n\r\n".encode())
         connection.sendall(b" " * 17 * 2**20)
         assert connection.recv(2**16).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_refused_request_is_let_go_without_garbage_collection():
+    """A ring of the refusal, a frame and a task kept bodies until the collector came around."""
+
+    class Body:
+        pass
+
+    class Asking:
+        async def receive(self):
+            await asyncio.sleep(60)
+
+    async def refuse():
+        raise limits.invalid("no")
+
+    async def handle(body):
+        await http_app._unless_gone(Asking(), refuse())
+
+    async def ask():
+        body = Body()
+        held = weakref.ref(body)
+        task = asyncio.create_task(handle(body))
+        del body
+        with contextlib.suppress(limits.Refused):
+            await task
+        del task
+        await asyncio.sleep(0)
+        return held() is None
+
+    gc.disable()
+    try:
+        assert asyncio.run(ask())
+    finally:
+        gc.enable()
 
 
 def test_a_body_that_does_not_come_is_a_timeout(folder, impatient):

@@ -49,6 +49,7 @@ class Batcher:
             return await answer
         finally:
             self._waiting.pop(answer, None)  # the rows of a client that has gone away
+            del answer  # or an error and this frame would hold each other, and the rows
 
     async def _in_thread(self, inputs: np.ndarray) -> Answers:
         work, loop = [inputs], asyncio.get_running_loop()

@@ -105,6 +105,7 @@ class Decoder:
             return await made
         finally:
             work.clear()  # the place in the queue of a client that has gone away holds no images
+            del made  # or a refusal and this frame would hold each other, and the images
 
     async def _work(self) -> None:
         while True:

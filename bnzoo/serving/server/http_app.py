@@ -188,6 +188,8 @@ async def _unless_gone(request: Request, answer: Coroutine) -> Any:
     finally:
         work.cancel()
         gone.cancel()
+        # A refusal refers to this frame, and the task to the refusal: a ring that holds the body.
+        del work
 
 
 async def _read_on(request: Request) -> None:

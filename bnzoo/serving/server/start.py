@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import importlib.util
 import logging.config
 import socket
@@ -61,7 +60,6 @@ def run_server(settings: Settings, announce: Callable[[str], None] = print) -> N
     find_models(settings.folder)
     with listening(settings.host, settings.ports) as sockets:
         logging.config.dictConfig(LOGGING)
-        gc.set_threshold(100_000)  # a request may hold a million lists: looking at them takes long
         loop_factory = uvicorn.Config(None, log_config=None).get_loop_factory()
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(serve(settings, sockets, announce))
