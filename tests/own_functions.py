@@ -174,6 +174,15 @@ def sequences(batch_size):
     return {"train": Sequence(50, batch_size), "validation": Sequence(20, batch_size)}
 
 
+class Failing(Sequence):
+    def __getitem__(self, index):
+        raise AttributeError("no such column")
+
+
+def failing(batch_size):
+    return {"train": Failing(50, batch_size)}
+
+
 def tokens(n=40):
     x = np.random.default_rng(0).integers(0, 9, size=(n, 6))
     return x, x % 3

@@ -68,6 +68,13 @@ def test_the_numbers_are_scikit_learns():
     assert record["mistakes"][0]["class"] == NAMES[labels[surest[0]]]
 
 
+def test_answers_beyond_the_named_classes_are_called_by_their_numbers():
+    answers = collect_answers(lambda x: np.eye(5)[[0, 4]], [(np.zeros((2, 5)), np.array([0, 1]))])
+    record = evaluation_record(answers, ["a", "b"])
+    assert [one["name"] for one in record["classes"]] == ["a", "b", "2", "3", "4"]
+    assert record["mistakes"][0]["answer"] == "4"
+
+
 def test_a_class_that_is_never_answered_has_no_precision():
     answers = collect_answers(lambda x: np.eye(3)[[0, 0]], [(np.zeros((2, 5)), np.array([0, 1]))])
     record = evaluation_record(answers, NAMES)

@@ -102,6 +102,11 @@ def test_a_data_set_of_keras_is_taken_as_it_is():
     assert splits.num_classes is None
 
 
+def test_what_a_data_set_raises_is_told_with_its_line():
+    with pytest.raises(InputError, match=r"my_data\.py, line \d+: .*no such column"):
+        load("failing", batch_size=8)
+
+
 def test_sequences_of_labels_are_classes_without_names():
     splits = load("tokens")
     assert splits.num_classes == 3

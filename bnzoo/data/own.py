@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -237,7 +237,7 @@ def _surveyed(dataset: Any, where: str) -> _Batched:
     if count in (None, tf.data.INFINITE_CARDINALITY):
         raise InputError(f"{where}: expected a data set that ends, got one that repeats. Drop it.")
     size, count, first, labels = 0, 0, None, []
-    for batch in numpy_batches(dataset):
+    for batch in _read(dataset, where):
         if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
             raise _unexpected(where, f"batches of type {type(batch).__name__}")
         x = tree.flatten(batch[0])[0]
@@ -250,6 +250,17 @@ def _surveyed(dataset: Any, where: str) -> _Batched:
     if not is_keras:
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
     return _Batched(dataset, size, first, None if None in labels else max(labels), size)
+
+
+def _read(dataset: Any, where: str) -> Iterator[Any]:
+    """Yield batches; what the user's code raises is one line that names its file."""
+    batches = iter(numpy_batches(dataset))
+    while True:
+        with own_code.running(dataset, where):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def numpy_batches(dataset: Any) -> Iterable[tuple]:

@@ -1,6 +1,6 @@
 """Functions of the user's own: found without running them, called, named when they fail."""
 
-from bnzoo.own_code.calling import call, load, named, objects, objects_of
+from bnzoo.own_code.calling import call, load, named, objects, objects_of, running
 from bnzoo.own_code.finding import (
     EXAMPLE,
     check,
@@ -23,5 +23,6 @@ __all__ = [
     "objects",
     "objects_of",
     "remember",
+    "running",
     "sources",
 ]

@@ -72,6 +72,16 @@ def _file_behind(value: Any) -> Path:
     return Path()
 
 
+def running(value: Any, reference: str) -> contextlib.AbstractContextManager[None]:
+    """Turn what the code of an object, a function or a class raises into one line.
+
+    Args:
+        value: made by the user's code.
+        reference: to it, for errors that are raised elsewhere.
+    """
+    return _running(_file_behind(value), reference)
+
+
 @contextlib.contextmanager
 def _running(file: Path, reference: str) -> Iterator[None]:
     """Let a file import its neighbors, and turn what it raises into one line."""

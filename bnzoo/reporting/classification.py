@@ -104,7 +104,7 @@ def evaluation_record(answers: Answers, class_names: Sequence[str], **about: Any
 
     Args:
         answers: of a model.
-        class_names: one for each class, in order.
+        class_names: one for each class, in order; answers beyond are called by their numbers.
         **about: what else the record is to say, such as `source` and `data`.
 
     Returns:
@@ -112,6 +112,8 @@ def evaluation_record(answers: Answers, class_names: Sequence[str], **about: Any
         `precision`, `recall`, `f1`, `examples`; a precision without answers is null),
         `confusion` (rows: the true class, columns: the answer) and `mistakes`.
     """
+    named = len(class_names)
+    class_names = [*class_names, *map(str, range(named, int(answers.answers.max()) + 1))]
     classes = range(len(class_names))
     columns = precision_recall_fscore_support(
         answers.labels, answers.answers, labels=classes, zero_division=np.nan

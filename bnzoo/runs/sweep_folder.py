@@ -58,8 +58,8 @@ class SweepFolder(FolderOfRuns):
         changed = self._changed(config, origin, may_differ="tune.max_trials: ")
         if changed:
             raise InputError(
-                f"{self.path}: holds a sweep of another space, data or version, which cannot be "
-                f"continued, as results would not compare. {what_differs(changed)}"
+                f"{self.path}: holds a sweep of another space, data, code or version, which cannot "
+                f"be continued, as results would not compare. {what_differs(changed)}"
                 "Go back to what it holds, choose another folder with --out, or add --fresh, "
                 "which removes it and starts over."
             )

@@ -106,6 +106,7 @@ def _check_saving(model: keras.Model, config: Config) -> None:
         except Exception as error:
             is_ours = isinstance(error, InputError)
             reason = str(error).removeprefix(f"{file}: ") if is_ours else first_sentence(error)
+            reason = reason.partition(" Save it again")[0]  # nobody has saved it yet
             raise InputError(
                 f"{config.model.name}: expected a model that can be saved and loaded again, as it "
                 f"is after each epoch; the attempt says: {reason.rstrip('.')}. Give its layers a "

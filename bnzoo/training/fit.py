@@ -180,7 +180,7 @@ class _Run:
             "seconds": round(sum(row["seconds"] for row in rows), 3),
             "parameters": self.model.count_params(),
             "data": describe_splits(self.splits),
-            "protocol": _protocol(self.config.data.validation, self.splits.num_test),
+            "protocol": _protocol(self.config.data.validation, self.splits),
             "versions": environment.versions(),
             "device": devices(),
             "machine": environment.machine(),
@@ -209,9 +209,9 @@ def describe_splits(splits: "data.Splits") -> dict[str, Any]:
     }
 
 
-def _protocol(validation: float | str, num_test: int) -> str:
-    if not num_test:
-        part = "training" if validation == "none" else "validation"
+def _protocol(validation: float | str, splits: data.Splits) -> str:
+    if not splits.num_test:
+        part = "validation" if splits.num_validation else "training"
         return f"no test set: the {part} data stands in for it, so nothing is said of new data"
     if validation == "test":
         return "published protocol: the test set is measured after each epoch, as validation"

@@ -55,7 +55,7 @@ def unsettled_note(momentum: float, steps: int, initial_share: float) -> str:
     return (
         f"Note: after {plural(steps, 'step')} with momentum {momentum:g} the moving statistics of "
         f"batch normalization have not settled: {100 * initial_share:.0f} % of them is what they "
-        "began with, and accuracy outside of training is lower than it could be. Train "
+        "began with, and answers outside of training are worse than they could be. Train "
         f"{longer:,} steps or more, or set model.batch_norm.momentum={lower:g} or lower."
     )
 
