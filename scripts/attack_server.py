@@ -371,7 +371,7 @@ def attack(export: Path, number: int, floods: int, seed: int, folder: Path) -> d
             "ready_afterwards": HttpClient(server.port).get("/v2/health/ready")[0] == 200,
             "alive_afterwards": server.process.poll() is None,
             "exit_code": server.stop(),
-            "log": server.log.read_text().splitlines()[:20],
+            "log": server.log.read_text().replace(f"{folder}/", "").splitlines()[:20],
         }
     return found
 

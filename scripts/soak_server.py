@@ -176,7 +176,7 @@ def soak(export: Path, seconds: float, clients: int, folder: Path) -> dict:
         taken = time.monotonic() - begun
         flooded = json.loads(flood.communicate()[0])
         alive, code = server.process.poll() is None, server.stop()
-        log = server.log.read_text().splitlines()
+        log = server.log.read_text().replace(f"{folder}/", "").splitlines()
     counts = sum((thread.counts for thread in threads), collections.Counter())
     milliseconds = np.concatenate([thread.milliseconds for thread in threads])
     after_start = memory[max(len(memory) // 10, 1)][1]
