@@ -209,7 +209,7 @@ def describe_splits(splits: "data.Splits") -> dict[str, Any]:
     }
 
 
-def _protocol(validation: float | str, splits: data.Splits) -> str:
+def _protocol(validation: float | str, splits: "data.Splits") -> str:
     if not splits.num_test:
         part = "validation" if splits.num_validation else "training"
         return f"no test set: the {part} data stands in for it, so nothing is said of new data"
