@@ -295,6 +295,16 @@ def test_who_closes_after_a_request_that_is_too_large_is_told_so(server):
         assert connection.recv(2**16).startswith(b"HTTP/1.1 413 ")
 
 
+def test_who_goes_away_while_refused_is_no_error_of_the_server(server, caplog):
+    for _ in range(3):
+        with connected(server.port) as connection:
+            connection.sendall(begun_body(17 * 2**20, 10))
+            time.sleep(0.1)
+    time.sleep(0.3)
+    assert is_well(server)
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
+
+
 def test_a_refused_request_is_let_go_without_garbage_collection():
     """A ring of the refusal, a frame and a task kept bodies until the collector came around."""
 

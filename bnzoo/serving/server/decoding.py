@@ -73,6 +73,7 @@ class Decoder:
     def wait_until_warm(self) -> None:
         """Return once the processes have begun for all that `warm_up` was called for."""
         concurrent.futures.wait(self._warming)
+        self._warming.clear()
 
     async def decode(self, settings: Preprocessing, images: Iterable[bytes]) -> np.ndarray:
         """Return the model inputs that encoded images make.
