@@ -19,6 +19,7 @@ _HOMES = {
     "InputError": "bnzoo.errors",
     "Recalibrate": "bnzoo.surgery",
     "compare": "bnzoo.in_python",
+    "diagnose": "bnzoo.diagnosis",
     "export_saved_model": "bnzoo.serving",
     "fold_batch_norm": "bnzoo.surgery",
     "freeze_batch_norm": "bnzoo.surgery",

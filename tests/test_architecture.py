@@ -41,6 +41,7 @@ MAY_IMPORT = {
         "versions",
     },
     "reporting": {"config", "environment", "files", "runs"},
+    "diagnosis": {"layers", "reporting", "surgery"},
     "studies": {
         "config",
         "data",

@@ -70,6 +70,10 @@ class Batches:
         if not found:
             raise InputError("Received a data set without an example, expected at least one batch.")
 
+    def kept(self) -> "Batches":
+        """Return the same batches in memory: a data set may shuffle anew each time it is read."""
+        return Batches(list(self._until_enough()))
+
     def first(self) -> Batch:
         """Return the first batch."""
         return next(iter(self))

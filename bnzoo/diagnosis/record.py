@@ -1,0 +1,147 @@
+"""What a diagnosis found: as a table in the terminal, as JSON, as a page."""
+
+import dataclasses
+import json
+import textwrap
+from pathlib import Path
+from typing import Any, Literal
+
+from bnzoo.errors import plural
+
+TITLES = {
+    "not_finite": "Statistics poisoned by NaN",
+    "modes": "Training mode and inference mode disagree",
+    "far_statistics": "Moving statistics far from the data's",
+    "few_steps": "Too few steps for the momentum",
+    "exploding": "Exploding variance",
+    "far_from_zero": "Means too far from zero for the precision",
+    "small_batch": "Batch too small for batch normalization",
+    "dead_channels": "Dead channels",
+    "last_layer": "Batch normalization behind the last layer",
+    "frozen": "Frozen",
+    "redundant_bias": "Redundant bias",
+    "own_call": "A layer of its own kind",
+    "not_folded": "Cannot be folded",
+}
+"""What can be found, the causes of others first."""
+
+WIDTH = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that was found in one layer, or in the model.
+
+    Attributes:
+        kind: a key of `TITLES`.
+        level: `"problem"`, which costs something or will; or `"note"`.
+        layer: its path in the model; None for the model.
+        what: what is so.
+        numbers: how bad it is: standard deviations, shares, loss and metrics it costs.
+        what_to_do: a sentence.
+        command: that repairs it, with SOURCE for the model; None where none does.
+    """
+
+    kind: str
+    level: Literal["problem", "note"]
+    layer: str | None
+    what: str
+    what_to_do: str
+    numbers: dict[str, float] = dataclasses.field(default_factory=dict)
+    command: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What it is called in tables."""
+        return TITLES[self.kind]
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """What `bnzoo.diagnose` found; printed, it is a table.
+
+    Attributes:
+        findings: the worst first: problems before notes, causes before what follows from them.
+        record: everything, as JSON has it: also the measured modes, the layers and the picture.
+    """
+
+    findings: tuple[Finding, ...]
+    record: dict[str, Any]
+
+    @property
+    def problems(self) -> tuple[Finding, ...]:
+        """The findings of level `problem`."""
+        return tuple(one for one in self.findings if one.level == "problem")
+
+    def to_json(self) -> str:
+        """Return the record as JSON text; what is not finite is null."""
+        return json.dumps(self.record, indent=1, allow_nan=False)
+
+    def save_html(self, path: str | Path) -> None:
+        """Write a page that opens without a network.
+
+        Args:
+            path: of the file; its folder is made if it is missing.
+        """
+        from bnzoo.reporting.diagnosis import write_diagnosis
+
+        write_diagnosis(Path(path), self.record)
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+
+def problem_lines(findings: tuple[Finding, ...]) -> list[str]:
+    """Tell the problems in one line each: layers with the same one are told together."""
+    return [
+        f"{group[0].title}{_where(group)}: {group[0].what} {group[0].what_to_do}"
+        for group in _grouped(findings)
+        if group[0].level == "problem"
+    ]
+
+
+def _grouped(findings: tuple[Finding, ...]) -> list[list[Finding]]:
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for one in findings:
+        groups.setdefault((one.level, one.kind), []).append(one)
+    return list(groups.values())
+
+
+def _where(group: list[Finding]) -> str:
+    if group[0].layer is None:
+        return ""
+    others = f" and {plural(len(group) - 1, 'other layer')}" if len(group) > 1 else ""
+    return f" ({group[0].layer}{others})"
+
+
+def _lines(found: Diagnosis) -> list[str]:
+    record = found.record
+    layers = plural(len(record["layers"]), "layer")
+    data = f"{record['examples']:,} examples" if record["examples"] else "no data"
+    of_data = f" of {record['data']}" if record["data"] and record["examples"] else ""
+    lines = [f"{record['model']}: {layers} of batch normalization, {data}{of_data}"]
+    lines += textwrap.wrap(record["verdict"], WIDTH)
+    modes = {name: values for name, values in record["modes"].items() if values}
+    if modes:
+        names = list(next(iter(modes.values())))
+        lines += ["", f"  {'':<16}" + "".join(f"{name:>14}" for name in names)]
+        lines += [
+            f"  {mode:<16}" + "".join(f"{_number(values[name]):>14}" for name in names)
+            for mode, values in modes.items()
+        ]
+    for group in _grouped(found.findings):
+        first = group[0]
+        lines += ["", f"{first.level}: {first.title}{_where(group)}"]
+        lines += _wrapped(first.what)
+        lines += _wrapped(first.what_to_do)
+        if first.command:
+            lines.append(f"    {first.command}")
+    return lines
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

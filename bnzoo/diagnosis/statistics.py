@@ -1,0 +1,159 @@
+"""What a data set tells of batch normalization: modes, moving statistics, noise of batches."""
+
+import numpy as np
+
+from bnzoo.diagnosis.measuring import Distance, Measured, Tally
+from bnzoo.diagnosis.record import Finding
+from bnzoo.surgery.population import Population, is_frozen
+
+FAR = 1.0
+"""Standard deviations from which on moving statistics alone are a problem."""
+
+SOMEWHAT_FAR = 0.3
+"""From which on they are one where inference is worse than training mode."""
+
+NOISY = 0.4
+"""Standard deviations by which the mean of a batch may be off: that of about six samples."""
+
+MORE_LOSS = 0.2
+"""Share of the loss by which inference may be worse."""
+
+DIFFERENT = 1.0
+"""Root mean square by which outputs may differ between the modes, in their own spread."""
+
+RECALIBRATE = "bnzoo recalibrate SOURCE DATA --out recalibrated.keras"
+
+
+def is_worse(one: Tally, other: Tally) -> bool:
+    """Tell whether a model is worse in one mode than in another, by more than chance.
+
+    The loss must be larger by `MORE_LOSS`, and by three standard errors of the mean difference of
+    the batches; and where an accuracy is measured, a point of it must be lost.
+    """
+    if not one.means or not np.isfinite(other.means["loss"]):
+        return False
+    if not np.isfinite(one.means["loss"]):
+        return True
+    gap = one.losses - other.losses
+    error = gap.std(ddof=1) / np.sqrt(gap.size) if gap.size > 1 else 0.0
+    is_larger = gap.mean() > max(MORE_LOSS * abs(other.losses.mean()), 3 * error)
+    lost = [other.means[name] - one.means[name] for name in one.means if "accuracy" in name]
+    return bool(is_larger and (not lost or max(lost) > 0.01))
+
+
+def modes(measured: Measured) -> Finding | None:
+    """Compare the model in inference with how it is trained, on the same examples."""
+    inference, training = measured.inference, measured.training
+    if inference.means:
+        if not is_worse(inference, training):
+            return None
+        found = (
+            f"the loss is {inference.means['loss']:.3g} in inference, and "
+            f"{training.means['loss']:.3g} where each batch is normalized by itself, as in training"
+            f"{_accuracies(inference, training)}"
+        )
+        numbers = {f"inference_{name}": value for name, value in inference.means.items()}
+        numbers |= {f"training_{name}": value for name, value in training.means.items()}
+    else:
+        difference = output_difference(inference, training)
+        if difference is None or difference < DIFFERENT:
+            return None
+        found = (
+            "the outputs in inference differ from those of training mode by "
+            f"{difference:.2g} times their own spread"
+        )
+        numbers = {"output_difference": difference}
+    what_to_do, command = _repair(measured)
+    text = f"On the same examples {found}."
+    return Finding("modes", "problem", None, text, what_to_do, numbers, command)
+
+
+def _accuracies(one: Tally, other: Tally) -> str:
+    names = [name for name in one.means if "accuracy" in name]
+    if not names:
+        return ""
+    shares = [100 * tally.means[names[0]] for tally in (one, other)]
+    return f"; the {names[0]} {shares[0]:.1f} % and {shares[1]:.1f} %"
+
+
+def _repair(measured: Measured) -> tuple[str, str | None]:
+    """Say what helps: recalibrated statistics, where these do."""
+    repaired = measured.recalibrated
+    if repaired is not None and repaired.means and is_worse(repaired, measured.training):
+        return (
+            "Recalibrated statistics alone do not repair it "
+            f"(loss {repaired.means['loss']:.3g}{_accuracy(repaired)}): train on with larger "
+            "batches, with group normalization (bnzoo.replace_batch_norm(model, 'group_norm')), or "
+            "with batch normalization frozen.",
+            None,
+        )
+    reached = ""
+    if repaired is not None and repaired.means:
+        reached = f": the loss is {repaired.means['loss']:.3g} then{_accuracy(repaired)}"
+    return f"Recalibrate the moving statistics{reached}.", RECALIBRATE
+
+
+def _accuracy(tally: Tally) -> str:
+    names = [name for name in tally.means if "accuracy" in name]
+    return f", the {names[0]} {100 * tally.means[names[0]]:.1f} %" if names else ""
+
+
+def output_difference(one: Tally, other: Tally) -> float | None:
+    """Return the root mean square difference of outputs, by their spread over examples."""
+    if one.outputs is None or other.outputs is None:
+        return None
+    spread = np.sqrt(np.mean(np.var(other.outputs, axis=0)))
+    difference = np.sqrt(np.mean(np.square(one.outputs - other.outputs)))
+    return float(difference / spread) if spread > 0 else None
+
+
+def far_statistics(
+    found: Population, distance: Distance, cost: float | None, worse: bool
+) -> Finding | None:
+    """Find moving statistics that are not those of the data."""
+    if not distance.mean >= SOMEWHAT_FAR:
+        return None
+    is_problem = (distance.mean >= FAR or worse) and not is_frozen(found.layer)
+    mean_off, ratio = (
+        float(np.sqrt(np.mean(np.square(values))))
+        for values in (distance.mean_off, np.log(distance.spread_ratio))
+    )
+    costs = f" They cost {cost:.2g} of loss by themselves." if cost is not None else ""
+    return Finding(
+        "far_statistics",
+        "problem" if is_problem else "note",
+        found.layer.path,
+        f"The moving mean is off by {mean_off:.2g} standard deviations, and the moving standard "
+        f"deviation by a factor of {np.exp(ratio):.2g} (root mean square over channels).{costs}",
+        "Recalibrate it."
+        if not is_frozen(found.layer)
+        else "Nothing, as long as it is frozen; with other data than these the rest was trained.",
+        {"distance": distance.mean, "mean_off": mean_off, "spread_factor": float(np.exp(ratio))}
+        | ({"loss": cost} if cost is not None else {}),
+        RECALIBRATE if not is_frozen(found.layer) else None,
+    )
+
+
+def small_batch(found: Population, batch_size: int, num_replicas: int) -> Finding | None:
+    """Find batches whose mean is mostly chance."""
+    layer = found.layer
+    if is_frozen(layer) or found.batches < 2:
+        return None
+    ghosts = getattr(layer, "virtual_batch_size", None)
+    size = min(ghosts or batch_size, batch_size)
+    if not ghosts and not layer.synchronized:
+        size = max(1, batch_size // num_replicas)
+    noise = float(np.sqrt(np.mean(np.square(found.noise)) * batch_size / size))
+    if noise < NOISY:
+        return None
+    where = "" if size == batch_size else f" in parts of {size} (ghosts, or one for each replica)"
+    return Finding(
+        "small_batch",
+        "problem",
+        layer.path,
+        f"With batches of {batch_size}{where} the mean of a batch is off by {noise:.2g} standard "
+        "deviations: that is noise in training, which inference does not have.",
+        "Use larger batches, synchronized=True over replicas, group normalization "
+        "(bnzoo.replace_batch_norm(model, 'group_norm')), or freeze it.",
+        {"noise": noise, "batch_size": float(size)},
+    )
