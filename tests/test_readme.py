@@ -1,12 +1,18 @@
-"""The READMEs: their commands work as printed, their Python runs, numbers are up to date."""
+"""The READMEs: their commands work as printed, their Python runs, numbers are up to date.
+
+By default `bnzoo` and the Python of a page run in this process, where TensorFlow has started
+already; the slow tests run every page as its reader does.
+"""
 
 import importlib.util
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
+from serving_exports import compare_in_this_process
 
 REPOSITORY = Path(__file__).parent.parent
 README = (REPOSITORY / "README.md").read_text()
@@ -33,54 +39,76 @@ def without_numbers(lines):
     return list(dict.fromkeys(shapes))
 
 
-LONG = [pytest.param(page, marks=pytest.mark.slow) for page in outputs.LONG_PAGES]
+# Real workers, which tests/test_tuning_workers.py starts too, and minutes of training.
+SLOW_PAGES = ("bnzoo/tuning/README.md", *outputs.LONG_PAGES)
 
 
-@pytest.fixture(
-    scope="module", params=[page for page in outputs.PAGES if page not in outputs.LONG_PAGES] + LONG
-)
-def ran(request, tmp_path_factory):
-    """A page, and the folder in which its commands and then its Python have run, in order."""
-    text = (REPOSITORY / request.param).read_text()
-    folder = tmp_path_factory.mktemp("readme")
-    outputs.prepare(folder)
-    printed = {
-        command: outputs.run(command, folder)
-        for command in outputs.commands(text)
-        if outputs.is_run(command)
-    }
-    return text, folder, printed
+def python_of(text):
+    return "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
 
 
-def test_every_command_prints_what_the_page_shows(ran):
-    text, _, printed = ran
+def assert_printed(text, run):
+    """Run the commands of a page in order and compare what each prints with what is shown."""
     for block in outputs.BLOCK.findall(text):
         for command, expected in outputs.parse(block):
             if not outputs.is_run(command):
                 continue
-            code, lines = printed[command]
+            code, lines = run(command)
             # Those that show mistakes.
             wanted = 2 if "train.epoch=3" in command or "widht" in command else 0
             assert code == wanted, (command, lines)
             assert without_numbers(lines) == without_numbers(expected), command
 
 
-def test_what_is_not_run_here_exists_and_can_be_executed():
-    for name in outputs.NOT_RUN:
-        assert (REPOSITORY / name).stat().st_mode & 0o111, f"chmod +x {name}"
+def shell(command, **options):
+    return subprocess.run(command, shell=True, capture_output=True, text=True, **options).stdout
 
 
-def test_the_python_of_the_page_runs(ran):
-    text, folder, _ = ran
-    code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
-    assert text != README or "bnzoo.load_model" in code
+@pytest.mark.parametrize("page", [page for page in outputs.PAGES if page not in SLOW_PAGES])
+def test_every_command_prints_what_the_page_shows_and_its_python_runs(
+    page, call, tmp_path, monkeypatch
+):
+    def run(command):
+        if not command.startswith("bnzoo ") or ">" in command:
+            return outputs.run(command, tmp_path)
+        ours, _, others = command.partition(" | ")
+        # The shell knows what files `*` stands for.
+        code, printed, _ = call(*shell(f"printf '%s\\n' {ours}").splitlines()[1:])
+        shown = shell(others or "cat", input=printed)
+        return code, outputs.shortened(shown.rstrip().splitlines())
+
+    text = (REPOSITORY / page).read_text()
+    outputs.prepare(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    compare_in_this_process(monkeypatch)
+    assert_printed(text, run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # of files closed when a process ends
+        exec(python_of(text), {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", outputs.PAGES)
+def test_a_page_works_from_a_shell(page, tmp_path):
+    text = (REPOSITORY / page).read_text()
+    outputs.prepare(tmp_path)
+    assert_printed(text, lambda command: outputs.run(command, tmp_path))
     done = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", "-c", code],
-        cwd=folder,
+        [sys.executable, "-W", "error::UserWarning", "-c", python_of(text)],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_page_shows_how_a_trained_model_is_loaded():
+    assert "bnzoo.load_model" in python_of(README)
+
+
+def test_what_is_not_run_here_exists_and_can_be_executed():
+    for name in outputs.NOT_RUN:
+        assert (REPOSITORY / name).stat().st_mode & 0o111, f"chmod +x {name}"
 
 
 def test_the_results_are_up_to_date_with_their_files():
