@@ -80,11 +80,14 @@ def _findings(
     steps = _steps(model)
     for layer in layers:
         place = where.get(id(layer), Place())
+        broken = weights.not_finite(layer)
+        if broken:
+            found.append(broken)
+            continue
         population = measured.populations.get(id(layer)) if measured else None
         far = _far(layer, measured)
         is_far = far is not None and far.level == "problem"
         found += [
-            weights.not_finite(layer),
             far,
             weights.few_steps(layer, steps) if measured is None or is_far else None,
             weights.exploding(layer, place, population),

@@ -111,9 +111,21 @@ def far_statistics(
     found: Population, distance: Distance, cost: float | None, worse: bool
 ) -> Finding | None:
     """Find moving statistics that are not those of the data."""
+    layer = found.layer
     if not distance.mean >= SOMEWHAT_FAR:
         return None
-    is_problem = (distance.mean >= FAR or worse) and not is_frozen(found.layer)
+    is_untouched = (
+        not layer.moving_mean.numpy().any() and (layer.moving_variance.numpy() == 1).all()
+    )
+    is_problem, command = distance.mean >= FAR or worse, RECALIBRATE
+    what_to_do = "Recalibrate it."
+    if is_frozen(layer):
+        is_problem, command = is_untouched, None
+        what_to_do = (
+            "It was frozen before it saw any data: unfreeze it, recalibrate, and freeze it again."
+            if is_untouched
+            else "Nothing, if the rest was trained on such data; else recalibrate it, unfrozen."
+        )
     mean_off, ratio = (
         float(np.sqrt(np.mean(np.square(values))))
         for values in (distance.mean_off, np.log(distance.spread_ratio))
@@ -122,15 +134,13 @@ def far_statistics(
     return Finding(
         "far_statistics",
         "problem" if is_problem else "note",
-        found.layer.path,
+        layer.path,
         f"The moving mean is off by {mean_off:.2g} standard deviations, and the moving standard "
         f"deviation by a factor of {np.exp(ratio):.2g} (root mean square over channels).{costs}",
-        "Recalibrate it."
-        if not is_frozen(found.layer)
-        else "Nothing, as long as it is frozen; with other data than these the rest was trained.",
+        what_to_do,
         {"distance": distance.mean, "mean_off": mean_off, "spread_factor": float(np.exp(ratio))}
         | ({"loss": cost} if cost is not None else {}),
-        RECALIBRATE if not is_frozen(found.layer) else None,
+        command,
     )
 
 
