@@ -51,6 +51,14 @@ def classifier(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def in_this_process(monkeypatch):
+    """Compare exports in this process; a new one each time, as users have it, takes seconds."""
+    import serving_exports
+
+    serving_exports.compare_in_this_process(monkeypatch)
+
+
+@pytest.fixture
 def http(server):
     """A client over HTTP of the module's own `server`."""
     import serving_load

@@ -1,10 +1,8 @@
 """Every command through its real entry point: what it prints, and how it exits."""
 
-import contextlib
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -14,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from calls import largest_file
 
 from bnzoo.cli.options import config_name, out_folder
 from bnzoo.config import starter_configs
@@ -145,7 +144,10 @@ def test_a_diverged_run_says_so_and_exits_with_1(call, config_file, tmp_path):
     assert re.search(r"Diverged: .* at step \d+ \(epoch 1\)", printed)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+# SIGINT stops a study by default: tests/test_studies_cli.py.
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_stopped_run_exits_with_130_and_says_how_to_go_on(config_file, tmp_path, number):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "bnzoo", "train", str(config_file), "--out", str(out)]
@@ -353,11 +355,17 @@ def test_skipping_unreadable_images_continues_and_counts(call, config_file, tmp_
     assert "1 unreadable file" in printed
 
 
-def test_a_reader_that_goes_away_does_not_end_the_run(config_file, tmp_path):
+def test_a_reader_that_goes_away_does_not_end_the_run_and_tensorflow_speaks_when_asked_to(
+    config_file, tmp_path
+):
     script = Path(sysconfig.get_path("scripts")) / "bnzoo"
     command = f"{script} train {config_file} --out {tmp_path / 'run'} | head -1"
-    subprocess.run(command, shell=True, check=True, capture_output=True)
+    environment = os.environ | {QUIET: "0"}
+    done = subprocess.run(
+        command, shell=True, check=True, capture_output=True, text=True, env=environment
+    )
     assert '"status": "completed"' in (tmp_path / "run" / "summary.json").read_text()
+    assert "oneDNN" in done.stderr
 
 
 def test_training_works_on_keras_jax_backend(config_file, tmp_path):
@@ -365,17 +373,6 @@ def test_training_works_on_keras_jax_backend(config_file, tmp_path):
     done = run("train", config_file, "--out", tmp_path / "run", env=environment)
     assert done.returncode == 0, done.stderr
     assert "Completed 2 epochs" in done.stdout
-
-
-@contextlib.contextmanager
-def largest_file(size):
-    """Let no file grow beyond so many bytes, which is an error of the same kind as a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 SECTIONS = """
@@ -458,13 +455,6 @@ def test_export_refuses_what_is_no_model(call, tmp_path):
 def test_unknown_commands_and_options_exit_with_2(call):
     assert call("trian")[0] == 2
     assert call("train", "--fast")[0] == 2
-
-
-def test_tensorflows_messages_come_back_when_asked_for(config_file, tmp_path):
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "0"}
-    done = run("train", config_file, "--out", tmp_path / "run", env=environment)
-    assert done.returncode == 0
-    assert "oneDNN" in done.stderr
 
 
 UNFIT = {

@@ -109,7 +109,9 @@ def test_the_report_of_a_study_shows_its_best_run(tmp_path):
     assert (tmp_path / "figures" / "confusion_matrix.png").exists()
 
 
-def test_a_run_and_its_export_get_the_numbers_of_its_summary(trained, call, monkeypatch):
+def test_a_run_and_its_export_get_the_numbers_of_its_summary(
+    trained, call, monkeypatch, in_this_process
+):
     monkeypatch.chdir(trained)
     tested = RunFolder("run").summary()["test"]
     code, printed, errors = call("evaluate", "run")

@@ -31,7 +31,7 @@ def result(call, tmp_path, monkeypatch):
     return result
 
 
-def test_commands_that_end_with_numbers_print_one_object(result, tmp_path):
+def test_commands_that_end_with_numbers_print_one_object(result, tmp_path, in_this_process):
     found, code, told = result("train", "small.yaml", "--out", "run")
     assert code == 0
     assert found == {"folder": "run", **RunFolder("run").summary()}

@@ -1,6 +1,6 @@
 """`.keras` files that are whole, damaged, of mixed precision or with layers of the user's own."""
 
-import subprocess
+import importlib
 import sys
 import zipfile
 
@@ -13,11 +13,6 @@ from keras import layers
 import bnzoo
 from bnzoo.errors import InputError
 from bnzoo.saving import custom_objects_of
-
-
-@pytest.fixture
-def in_this_process(monkeypatch):
-    exports.compare_in_this_process(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -124,17 +119,21 @@ class Halves(keras.layers.Layer):
 
 @pytest.fixture
 def own(tmp_path):
-    """Save, in a process of its own, a model of layers that this one does not know."""
+    """Save a model of layers, and forget them."""
     (tmp_path / "my_layers.py").write_text(LAYERS)
     (tmp_path / "mine_too.py").write_text("TWO = 2.0\n")
-    script = """
-import keras, my_layers
-keras.Sequential([
-    keras.Input((4,)), keras.layers.Dense(3, my_layers.doubled), keras.layers.BatchNormalization(),
-    my_layers.Doubles(), my_layers.Halves(),
-]).save("m.keras")
-"""
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
+    known = keras.saving.get_custom_objects()
+    before = dict(known)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        mine = importlib.import_module("my_layers")
+        stack = [layers.Dense(3, mine.doubled), layers.BatchNormalization()]
+        stack += [mine.Doubles(), mine.Halves()]
+        keras.Sequential([keras.Input((4,)), *stack]).save(tmp_path / "m.keras")
+    for name in ("my_layers", "mine_too"):
+        del sys.modules[name]
+    known.clear()
+    known.update(before)
     return tmp_path
 
 

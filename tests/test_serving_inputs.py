@@ -17,11 +17,6 @@ from bnzoo.serving.signature import DATATYPES
 TEXTS = np.array(["the cat sat", "a cat, a mat", "the \u00e9l\u00e9phant"], object)
 
 
-@pytest.fixture
-def in_this_process(monkeypatch):
-    exports.compare_in_this_process(monkeypatch)
-
-
 def model_of(*stack, shape=(6,), dtype="int32"):
     return keras.Sequential([keras.Input(shape, dtype=dtype), *stack])
 

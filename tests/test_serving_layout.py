@@ -216,6 +216,7 @@ def test_the_newest_export_of_a_folder_is_found(tmp_path, exported):
 # --- parity in new processes ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_tensorflows_own_tool_answers_the_same(exported, monkeypatch):
     """`saved_model_cli run` knows nothing of bnzoo. All batch sizes: scripts/parity_table.py."""
     monkeypatch.setattr(parity, "BATCH_SIZES", (7,))

@@ -145,7 +145,7 @@ def test_a_wrong_folder_is_one_line_that_leads_on(call, exported, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("level", ["", "3"])
+@pytest.mark.parametrize("level", ["", pytest.param("3", marks=pytest.mark.slow)])
 def test_errors_come_without_what_tensorflow_logs_when_it_starts(level, exported, tmp_path):
     """In a process of its own, where nobody has started TensorFlow before."""
     (tmp_path / "bad.png").write_text("no image")
