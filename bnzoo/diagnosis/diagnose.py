@@ -89,7 +89,7 @@ def _findings(
         is_far = far is not None and far.level == "problem"
         found += [
             far,
-            weights.few_steps(layer, steps) if measured is None or is_far else None,
+            weights.few_steps(layer, steps, population) if measured is None or is_far else None,
             weights.exploding(layer, place, population),
             weights.far_from_zero(layer, population),
             weights.dead_channels(layer, place, population),

@@ -62,21 +62,32 @@ def not_finite(layer: Layer) -> Finding | None:
     )
 
 
-def few_steps(layer: Layer, steps: int | None) -> Finding | None:
-    """Find moving statistics that are still much of what they began with.
+def few_steps(layer: Layer, steps: int | None, found: Population | None) -> Finding | None:
+    """Find moving statistics that are still much of what they began with, a mean 0 and variance 1.
 
-    A moving variance that began at 1 is at least the share of it that is left, momentum ** steps:
-    one that is smaller did not begin there but came with the model.
+    Those that came with the model did not begin there. A moving variance that did is at least the
+    share of it that is left, momentum ** steps. With data, statistics that did are nearer to that
+    share of the beginning and the rest of the data than to the data.
     """
     momentum = layer.momentum
     if not steps or momentum is None or is_frozen(layer):
         return None
     share = momentum**steps
     is_initial = type(layer.moving_variance_initializer) is keras.initializers.Ones
-    if share <= SETTLED or not is_initial:
+    mean, variance = to_float64(layer.moving_mean), to_float64(layer.moving_variance)
+    if share <= SETTLED or not is_initial or np.nanmin(variance, initial=np.inf) < 0.99 * share:
         return None
-    if np.nanmin(to_float64(layer.moving_variance), initial=np.inf) < 0.99 * share:
-        return None
+    if found is not None:
+        stddev = np.sqrt(found.variance + layer.epsilon)
+        blend = np.hypot(
+            (mean - (1 - share) * found.mean) / stddev,
+            np.log((variance + layer.epsilon) / (share + (1 - share) * found.variance)),
+        )
+        data = np.hypot(
+            (mean - found.mean) / stddev, np.log((variance + layer.epsilon) / stddev**2)
+        )
+        if not np.mean(blend**2) < np.mean(data**2):
+            return None
     lower = np.floor(100 * SETTLED ** (1 / steps)) / 100
     return Finding(
         "few_steps",
