@@ -33,7 +33,7 @@ def frozen():
     gc.freeze()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real data, or skip: `BNZOO_DATA_DIR` names it."""
     folder = os.environ.get("BNZOO_DATA_DIR")
