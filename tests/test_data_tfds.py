@@ -275,6 +275,7 @@ def test_real_mnist_and_the_data_folder_stays_as_it_is(data_dir, tmp_path, monke
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.slow
 def test_real_cifar10(data_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("BNZOO_CACHE_DIR", str(tmp_path / "cache"))
     splits = bnzoo.data.load("cifar10", batch_size=1000, validation="test")

@@ -4,6 +4,7 @@ Large inputs take the fused kernel, small ones plain operations. In training the
 `stateless_call`, which assigns nothing.
 """
 
+import itertools
 from functools import partial
 
 import keras
@@ -31,8 +32,14 @@ ways_of_statistics = pytest.mark.parametrize(
     "way", [pytest.param("fused", marks=LEFT_OUT), "reference", "xla"]
 )
 MODES = {"eager": lambda f: f, "graph": tf.function, "jit": partial(tf.function, jit_compile=True)}
+# XLA compiles each function of the layer by itself where nothing around it is compiled: seconds.
 every_mode = pytest.mark.parametrize(
-    ("way", "mode"), [*((way, mode) for way in WAYS for mode in ("eager", "graph")), ("xla", "jit")]
+    ("way", "mode"),
+    [
+        *itertools.product(("fused", "reference"), ("eager", "graph")),
+        *(pytest.param("xla", mode, marks=pytest.mark.slow) for mode in ("eager", "graph")),
+        ("xla", "jit"),
+    ],
 )
 
 

@@ -15,13 +15,22 @@ Keras, Ours = keras.layers.BatchNormalization, bnzoo.BatchNormalization
 RUN = Path(__file__).parent / "golden" / "run_before"
 
 
-@pytest.fixture
-def saved(tmp_path, monkeypatch):
-    """A compiled and trained model with Keras' layers, saved as model.keras in this folder."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A compiled and trained model with Keras' layers, and the bytes of its file."""
+    file = tmp_path_factory.mktemp("trained") / "model.keras"
     model = compiled(make("nested", Keras))
     train(model, "nested", 1)
-    model.save("model.keras")
+    model.save(file)
+    return model, file.read_bytes()
+
+
+@pytest.fixture
+def saved(trained, tmp_path, monkeypatch):
+    """That model, saved as model.keras in this folder."""
+    monkeypatch.chdir(tmp_path)
+    model, content = trained
+    Path("model.keras").write_bytes(content)
     return model
 
 

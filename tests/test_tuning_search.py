@@ -127,7 +127,9 @@ def test_a_run_that_was_lost_is_made_again(tmp_path):
     assert rows(folder) == before
 
 
-@pytest.mark.parametrize("algorithm", ["bayesian", "hyperband"])
+@pytest.mark.parametrize(
+    "algorithm", [pytest.param("bayesian", marks=pytest.mark.slow), "hyperband"]
+)
 def test_a_search_comes_closer_to_what_is_good_although_some_trials_diverge(tmp_path, algorithm):
     arguments = {**ALGORITHMS[algorithm], "algorithm": algorithm}
     if algorithm == "bayesian":
