@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import keras
@@ -46,7 +47,7 @@ class Batches:
     """
 
     def __init__(self, dataset: Any, num_samples: int | None = None, batch_size: int = 32):
-        if num_samples is not None and (not isinstance(num_samples, int) or num_samples < 1):
+        if num_samples is not None and not _is_count(num_samples):
             raise InputError(
                 f"Received num_samples={num_samples!r}, expected a number of examples of at least "
                 "1, or None for all. A few thousand are enough."
@@ -116,12 +117,23 @@ class _Numbered:
 def _elements(dataset: Any, batch_size: int) -> Any:
     if isinstance(dataset, dict | tuple) or hasattr(dataset, "__array__"):
         arrays = tree.map_structure(np.asarray, dataset)
+        lengths = {np.shape(each)[:1] for each in tree.flatten(arrays)}
+        if len(lengths) > 1 or () in lengths:
+            shapes = [np.shape(each) for each in tree.flatten(arrays)]
+            raise InputError(
+                f"Received arrays of the shapes {shapes}, expected {EXPECTED}. All of them have as "
+                "many examples, along their first axis."
+            )
         return _Sliced(arrays if isinstance(dataset, tuple) else (arrays,), batch_size)
     if isinstance(dataset, keras.utils.PyDataset):
         return _Numbered(dataset)
     if not hasattr(dataset, "__iter__") or isinstance(dataset, str):
         raise InputError(f"Received {type(dataset).__name__}, expected {EXPECTED}.")
     return dataset
+
+
+def _is_count(number: Any) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool) and number >= 1
 
 
 def _is_endless(dataset: Any) -> bool:

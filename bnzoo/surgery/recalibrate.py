@@ -7,10 +7,13 @@ import keras
 import numpy as np
 
 from bnzoo.errors import InputError, first_sentence
+from bnzoo.layers.finding import batch_norm_layers
+from bnzoo.surgery.affine import to_float64
 from bnzoo.surgery.batches import Batch, Batches
 from bnzoo.surgery.graph import check_model
 from bnzoo.surgery.population import Population, is_frozen, watchable_layers, watched
 
+SMALLEST = np.finfo(float).tiny
 SETTLED = 1e-5
 """Standard deviations by which statistics may still differ from pass to pass, layer by layer."""
 
@@ -44,8 +47,9 @@ def recalibrate(
         num_samples: examples to use, in whole batches; None for all. 1,000 to 10,000 are enough.
         layer_by_layer: take what each layer is given in inference instead, when all layers before
             it have their final statistics. This is done by passes in inference, after the first
-            one, until nothing changes: one more than there are layers in a row. It leaves out what
-            the noise of small batches adds, which the network saw in training.
+            one, until nothing changes: as many as there are layers in a row. It leaves out what the
+            noise of small batches adds, which the network saw in training. Not meant for a layer
+            that is used behind itself: its statistics depend on themselves, and may never settle.
         batch_size: of arrays.
         progress: called after each batch with the number of the pass, from 0, and the examples so
             far in it.
@@ -78,7 +82,8 @@ def recalibrate(
     if not all(layer.built for layer in watchable_layers(model)):
         predict(model, batches.first())
     layers = _layers(model)
-    kept = {id(weight): (weight, weight.numpy()) for one in layers for weight in _statistics(one)}
+    # With the states of seeds and of stateful layers, which inference may move.
+    kept = [(weight, weight.numpy()) for weight in model.non_trainable_variables]
 
     def settle(populations: Callable[[], list[Population]], number: int) -> float:
         seen = 0
@@ -96,7 +101,7 @@ def recalibrate(
                 passes = range(1, len(layers) + 2)
                 next((one for one in passes if settle(populations, one) <= SETTLED), None)
     except BaseException:
-        for weight, value in kept.values():
+        for weight, value in kept:
             weight.assign(value)
         raise
     return model
@@ -125,15 +130,12 @@ def _layers(model: keras.Model) -> list[keras.layers.BatchNormalization]:
             f"{len(layers)} frozen. Frozen layers keep their statistics: "
             "bnzoo.unfreeze_batch_norm(model) first."
         )
+    others = sorted({type(layer).__name__ for layer in batch_norm_layers(model)})
     raise InputError(
-        f"model {model.name!r}: expected a layer of batch normalization, found none. There is "
-        "nothing to recalibrate."
+        f"model {model.name!r}: expected a layer of batch normalization, found "
+        f"{f'only {others[0]}, a subclass with a call of its own' if others else 'none'}. "
+        "There is nothing to recalibrate."
     )
-
-
-def _statistics(layer: keras.layers.BatchNormalization) -> list[keras.Variable]:
-    """Return the weights that no gradient moves."""
-    return list(layer.non_trainable_variables)
 
 
 def _reached(found: list[Population]) -> list[Population]:
@@ -171,12 +173,12 @@ def assign(found: Population) -> float:
     change = 0.0
     for name, value in values.items():
         weight = getattr(layer, name)
-        old = weight.numpy().astype("float64")
-        by = variance + layer.epsilon if name == "moving_variance" else stddev
-        with np.errstate(invalid="ignore"):
-            far = np.abs(value - old)[seen] / np.maximum(by[seen], np.finfo(float).tiny)
-        change = max(change, np.nan_to_num(far, nan=np.inf).max(initial=0.0))
+        old = to_float64(weight)
         weight.assign(np.where(seen, value, old))
+        by = variance + layer.epsilon if name == "moving_variance" else stddev
+        with np.errstate(invalid="ignore"):  # as the weight's dtype has them
+            far = np.abs(to_float64(weight) - old)[seen] / np.maximum(by[seen], SMALLEST)
+        change = max(change, np.nan_to_num(far, nan=np.inf).max(initial=0.0))
     if getattr(layer, "num_batches", None) is not None:
         layer.num_batches.assign(found.batches)
     return change
