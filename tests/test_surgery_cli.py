@@ -77,18 +77,31 @@ def test_replace_by_something_else_leaves_none(call, saved, to):
 def test_fold_answers_the_same_without(call, saved):
     code, out, err = call("fold", "model.keras", "--out", "folded.keras")
     assert (code, err) == (0, "")
-    assert out == "Folded 3 layers of batch normalization: folded.keras\n"
+    assert out.startswith("Folded 3 layers of batch normalization: folded.keras\n")
     folded = bnzoo.load_model("folded.keras")
     assert norms(folded) == []
     np.testing.assert_allclose(answers(folded, ""), answers(saved, ""), atol=1e-5)
 
 
-def test_fold_says_what_it_leaves_inside_other_layers(call, tmp_path, monkeypatch):
+def test_fold_says_what_it_leaves_inside_other_layers_and_why(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    make("in_time", Keras).save("model.keras")
+    inputs = keras.Input((2, 2), name="x")
+    x = keras.layers.TimeDistributed(Keras(name="a"), name="time")(Keras(name="b")(inputs))
+    keras.Model(inputs, x, name="m").save("model.keras")
+    reasons = {
+        "b": "becomes a MultiplyAdd: 'b' is fed by an input of model 'm', and it cannot go past "
+        "'time' (TimeDistributed)",
+        "time/a": "stays as it is: it is inside 'time' (TimeDistributed)",
+    }
     code, out, _ = call("fold", "model.keras", "--out", "folded.keras")
     assert code == 0
-    assert "left as they are, inside other layers: 2" in out
+    assert out.splitlines() == [
+        "Folded 1 layer of batch normalization: folded.keras",
+        *(f"  {path}: {text}" for path, text in reasons.items()),
+    ]
+    code, out, _ = call("fold", "model.keras", "--out", "again.keras", "--json")
+    expected = {"file": "again.keras", "folded": 1, "left": 1, "not_merged": reasons}
+    assert (code, json.loads(out)) == (0, expected)
 
 
 def test_a_run_folder_will_do(call, tmp_path):

@@ -84,21 +84,23 @@ def fold(
 ) -> dict[str, Any]:
     """Merge the batch normalization of a saved model into its neighbors, for inference.
 
-    Layers that only training needs are left out too. `export` does the same by itself.
+    Layers that only training needs are left out too. `export` does the same by itself. It
+    tells what is not merged, and why.
     """
     with _opened(source, out, custom_objects, compile=False) as model:
         from bnzoo.surgery import fold_batch_norm
 
         if not _count(model):
             raise InputError(f"{source}: found no batch normalization. There is nothing to fold.")
-        folded = fold_batch_norm(model)
+        folded, report = fold_batch_norm(model, report=True)
         left = _count(folded)
         count = _count(model) - left
         _save(folded, out)
     print(f"Folded {plural(count, 'layer')} of batch normalization: {out}")
-    if left:
-        print(f"  left as they are, inside other layers: {left}")
-    return {"file": str(out), "folded": count, "left": left}
+    not_merged = {one.path: one.text for one in report if not one.merged}
+    for path, text in not_merged.items():
+        print(f"  {path}: {text}")
+    return {"file": str(out), "folded": count, "left": left, "not_merged": not_merged}
 
 
 @contextlib.contextmanager

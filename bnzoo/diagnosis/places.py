@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 
+from bnzoo.surgery.affine import CannotMerge
 from bnzoo.surgery.graph import Graph, as_functional, is_graph
 from bnzoo.surgery.linear import is_linear
 
@@ -40,9 +41,10 @@ def places(model: keras.Model) -> dict[int, Place]:
     functional = as_functional(model, "")
     graph, found = Graph(functional), {}
     for layer in graph.layers():
-        if not graph.is_called_once(layer):
+        try:
+            inputs, output = graph.call(layer)
+        except CannotMerge:  # it is called twice, for example
             continue
-        inputs, output = graph.call(layer)
         is_first = any(inputs is one for one in functional.inputs)
         is_last = _reaches_output(graph, output, functional.outputs)
         if is_graph(layer):
@@ -61,8 +63,11 @@ def places(model: keras.Model) -> dict[int, Place]:
 
 
 def _bias_before(graph: Graph, layer: keras.layers.Layer) -> str | None:
-    before = graph.before(layer)
-    if before is None or not is_linear(before) or not getattr(before, "use_bias", False):
+    try:
+        before = graph.before(layer)
+    except CannotMerge:
+        return None
+    if not is_linear(before) or not getattr(before, "use_bias", False):
         return None
     is_linear_still = getattr(before, "activation", None) in (None, keras.activations.linear)
     return before.name if is_linear_still else None

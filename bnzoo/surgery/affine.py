@@ -17,6 +17,15 @@ and costs as much precision: 30 makes of float32's 6e-8 an error of 2e-6.
 """
 
 
+class CannotMerge(Exception):
+    """Why an affine function cannot be merged into a layer: half a sentence, to print as it is."""
+
+
+def named(layer: keras.Operation) -> str:
+    """Name a layer with its class: `'conv1' (Conv2D)`."""
+    return f"{layer.name!r} ({type(layer).__name__})"
+
+
 def is_batch_norm(layer: keras.layers.Layer) -> bool:
     """Tell whether a layer is batch normalization itself, not a subclass that may do more."""
     return type(layer) in BATCH_NORMS

@@ -5,8 +5,8 @@ import dataclasses
 import keras
 import numpy as np
 
-from bnzoo.surgery.affine import Affine
-from bnzoo.surgery.linear import channel_axis
+from bnzoo.surgery.affine import Affine, CannotMerge, named
+from bnzoo.surgery.linear import channel_axis, check_axis, no_shift
 
 _layers = keras.layers
 ONLY_IN_TRAINING = (
@@ -44,33 +44,39 @@ def does_nothing(layer: keras.layers.Layer) -> bool:
     return type(layer) in ONLY_IN_TRAINING
 
 
-def move_across(affine: Affine, layer: keras.layers.Layer, shape: tuple) -> Affine | None:
-    """Return the function behind a layer that equals `affine` before it, or None.
+def move_across(affine: Affine, layer: keras.layers.Layer, shape: tuple) -> Affine:
+    """Return the function behind a layer that equals `affine` before it.
 
     Args:
         affine: of the layer's input.
         layer: any.
         shape: of the layer's input, with the batch; None where unknown.
+
+    Raises:
+        CannotMerge: there is none, or none that is exact.
     """
     if does_nothing(layer):
         return affine
     if type(layer) is _layers.Flatten:
         return _flattened(affine, layer, shape)
+    if type(layer) not in MAXIMA + AVERAGES:
+        raise CannotMerge(f"it cannot go past {named(layer)}")
     # A negative scale turns the largest value into the smallest.
-    is_maximum = type(layer) in MAXIMA and np.all(affine.scale > 0)
+    if type(layer) in MAXIMA and not np.all(affine.scale > 0):
+        raise CannotMerge(f"a scale that is not positive cannot go past {named(layer)}")
     # With padding, backends differ in what they divide by at the border.
-    is_average = type(layer) in AVERAGES and getattr(layer, "padding", "valid") == "valid"
+    if type(layer) in AVERAGES and getattr(layer, "padding", "valid") != "valid":
+        raise no_shift(layer)
     ndim = len(shape)
-    if not (is_maximum or is_average) or affine.axis % ndim != channel_axis(layer, ndim):
-        return None
+    check_axis(affine, layer, ndim)
     kept = ndim if hasattr(layer, "pool_size") or layer.keepdims else 2
     return dataclasses.replace(affine, axis=channel_axis(layer, kept))
 
 
-def _flattened(affine: Affine, layer: keras.layers.Layer, shape: tuple) -> Affine | None:
+def _flattened(affine: Affine, layer: keras.layers.Layer, shape: tuple) -> Affine:
     """Repeat the channels' values as often as flattening repeats the channels."""
     if None in shape[1:] or layer.data_format != "channels_last":
-        return None
+        raise CannotMerge(f"{named(layer)} flattens a size that is unknown, or channels_first")
     place = [1] * (len(shape) - 1)
     place[affine.axis % len(shape) - 1] = -1
 

@@ -1,16 +1,38 @@
 """Batch normalization merged into its neighbors, for inference."""
 
+import dataclasses
+from collections.abc import Iterator
+
 import keras
 
 from bnzoo.layers import MultiplyAdd
-from bnzoo.surgery.affine import Affine, is_batch_norm
-from bnzoo.surgery.commuting import does_nothing, move_across
-from bnzoo.surgery.copying import copy_state, new_layer
-from bnzoo.surgery.graph import Graph, Skipped, as_functional, copy_graph, is_graph
-from bnzoo.surgery.linear import LINEAR_LAYERS, LinearWeights, channel_axis, is_linear
+from bnzoo.surgery.affine import is_batch_norm, named
+from bnzoo.surgery.copying import NO_SUBLAYERS, copy_state, new_layer
+from bnzoo.surgery.graph import Skipped, as_functional, check_model, copy_graph, is_graph
+from bnzoo.surgery.plan import Plan
+from bnzoo.versions import private
 
 
-def fold_batch_norm(model: keras.Model) -> keras.Model:
+@dataclasses.dataclass(frozen=True)
+class Folding:
+    """What folding makes of one batch normalization layer.
+
+    Attributes:
+        layer: of the model, not of the folded one.
+        path: its name behind those of the models and layers that it is inside: `"inner/norm"`.
+        merged: whether a neighbor takes up all of it.
+        text: what becomes of it, as in `"merged into 'conv1'"`, and why it is not merged.
+    """
+
+    layer: keras.layers.BatchNormalization
+    path: str
+    merged: bool
+    text: str
+
+
+def fold_batch_norm(
+    model: keras.Model, report: bool = False
+) -> keras.Model | tuple[keras.Model, list[Folding]]:
     """Return a model for inference that answers the same without batch normalization layers.
 
     Each is merged into the linear layer before it (dense, convolutions: depthwise, separable,
@@ -23,9 +45,11 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
     Args:
         model: a functional or Sequential Keras model, built. It is left as it is.
+        report: tell too what became of each batch normalization layer, as `fold_report` does.
 
     Returns:
-        A new, uncompiled model with weights of its own. For training use the original.
+        A new, uncompiled model with weights of its own; with `report` a pair of it and the report.
+        For training use the original.
 
     Raises:
         InputError: not a Keras model, a subclassed or unbuilt one, or one with a layer that Keras
@@ -43,13 +67,39 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         >>> bool(np.allclose(folded(x), model(x), atol=1e-6))
         True
     """
-    functional = as_functional(
-        model, "Fold the functional models inside it one by one, or export with fold=False."
-    )
-    plan = _Plan(functional)
-    folded = copy_graph(functional, plan.copy, plan.call)
-    plan.fill()
-    return folded
+    advice = "Fold the functional models inside it one by one, or export with fold=False."
+    folding = _Fold(as_functional(model, advice))
+    folded = folding.carry_out()
+    return (folded, list(folding.report())) if report else folded
+
+
+def fold_report(model: keras.Model) -> list[Folding]:
+    """Tell for each batch normalization layer whether `fold_batch_norm` merges it, and why not.
+
+    Args:
+        model: any Keras model. Nothing of it is copied or changed.
+
+    Returns:
+        A record for each layer of the class or a subclass, nested ones and those inside other
+        layers too, in the order in which the layers are used where that is known.
+
+    Raises:
+        InputError: not a Keras model.
+
+    Example:
+        >>> first, second = (keras.layers.BatchNormalization(name=name) for name in "ab")
+        >>> stack = [first, keras.layers.ReLU(name="relu"), keras.layers.Dense(2, name="d"), second]
+        >>> model = keras.Sequential([keras.Input((3,)), *stack])
+        >>> [(one.path, one.merged) for one in fold_report(model)]
+        [('a', False), ('b', True)]
+        >>> fold_report(model)[1].text
+        "merged into 'd'"
+    """
+    check_model(model)
+    if is_graph(model):
+        return list(_Fold(as_functional(model, "")).report())
+    why = f"it is inside {named(model)}, which is no built functional or Sequential model"
+    return list(_staying(model, "", why))
 
 
 def has_batch_norm(model: keras.Model) -> bool:
@@ -58,128 +108,84 @@ def has_batch_norm(model: keras.Model) -> bool:
     return any(is_batch_norm(layer) or has_batch_norm(layer) for layer in layers)
 
 
-class _Plan:
-    """What becomes of each layer: decided first, then carried out while Keras copies the graph."""
+class _Fold:
+    """A functional model and the models nested in it, with what becomes of their layers."""
 
     def __init__(self, model: keras.Model):
-        self._graph = Graph(model)
-        self._weights: dict[int, LinearWeights] = {}  # by id of the original layer
-        self._left: dict[int, Affine] = {}
-        self._dropped: set[int] = set()
+        self._model, self._plan = model, Plan(model)
+        self._nested = {
+            id(layer): _Fold(as_functional(layer, ""))
+            for layer in self._plan.layers
+            if is_graph(layer)
+        }
         self._made: list[tuple[keras.layers.Layer, list]] = []  # with the values of its weights
         self._copies: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []  # of original, copy
-        layers = self._graph.layers()
-        normalizations = [layer for layer in layers if is_batch_norm(layer)]
-        for layer in layers:
-            if does_nothing(layer) and self._keeps_dtype(layer):
-                self._dropped.add(id(layer))
-        for layer in normalizations:
-            self._left[id(layer)] = Affine.of(layer)
-        for layer in normalizations:
-            self._fold_back(layer)
-        for layer in reversed(normalizations):
-            if id(layer) in self._left:
-                self._fold_forward(layer)
 
-    # --- deciding --------------------------------------------------------------------------------
+    def report(self, path: str = "") -> Iterator[Folding]:
+        """Yield what becomes of each layer; `path` goes before their names."""
+        for layer in self._plan.layers:
+            if id(layer) in self._nested:
+                yield from self._nested[id(layer)].report(f"{path}{layer.name}/")
+            elif is_batch_norm(layer):
+                merged = id(layer) not in self._plan.left
+                yield Folding(layer, path + layer.name, merged, self._plan.becomes(layer))
+            elif isinstance(layer, keras.layers.BatchNormalization):
+                why = f"{type(layer).__name__} is a subclass, which may compute something else"
+                yield Folding(layer, path + layer.name, False, f"stays as it is: {why}")
+            elif isinstance(layer, keras.layers.Layer):
+                why = f"it is inside {named(layer)}"
+                yield from _staying(layer, f"{path}{layer.name}/", why)
 
-    def _keeps_dtype(self, layer: keras.layers.Layer) -> bool:
-        if not self._graph.is_called_once(layer):
-            return False
-        inputs, outputs = self._graph.call(layer)
-        return inputs.dtype == outputs.dtype
+    def carry_out(self) -> keras.Model:
+        """Return the new model."""
+        folded = copy_graph(self._model, self._copy, self._call)
+        # Layers have their variables once they were called.
+        for new, values in self._made:
+            new.set_weights(values)
+        for layer, new in self._copies:
+            copy_state(layer, new)
+        return folded
 
-    def _fold_back(self, layer: keras.layers.Layer) -> None:
-        """Merge a normalization into the linear layer, or the normalization, before it."""
-        if not self._keeps_dtype(layer):
-            return
-        source, affine = self._graph.before(layer), self._left[id(layer)]
-        while source is not None and id(source) in self._dropped:
-            source = self._graph.before(source)
-        if source is None:
-            return
-        ndim = len(self._graph.call(layer)[0].shape)
-        if id(source) in self._left:
-            first = self._left[id(source)]
-            if first.axis % ndim == affine.axis % ndim and self._keeps_dtype(source):
-                self._left[id(layer)] = first.followed_by(affine)
-                self._drop(source)
-        elif (
-            is_linear(source)
-            and channel_axis(source, ndim) == affine.axis % ndim
-            and self._weights_of(source).take_outputs(affine)
-        ):
-            self._drop(layer)
-
-    def _fold_forward(self, layer: keras.layers.Layer) -> None:
-        """Merge what is left of a normalization into a linear layer behind it."""
-        if not self._keeps_dtype(layer):
-            return
-        affine = self._left[id(layer)]
-        moved, target = self._moved_to_linear(layer, affine)
-        if moved is None:
-            return
-        weights, rest = self._weights_of(target), affine.without_scale()
-        if weights.take_inputs(moved):
-            self._drop(layer)
-        # The scale alone goes across any border; what is left subtracts.
-        elif rest is not None and weights.take_input_scale(moved.scale):
-            self._left[id(layer)] = rest
-
-    def _moved_to_linear(self, layer: keras.layers.Layer, affine: Affine):
-        """Follow the only way from a normalization to a linear layer, as long as it can pass."""
-        moved, target = affine, self._graph.after(layer)
-        while target is not None:
-            shape = self._graph.call(target)[0].shape
-            if is_linear(target):
-                fits = channel_axis(target, len(shape)) == moved.axis % len(shape)
-                return (moved, target) if fits else (None, None)
-            moved = move_across(moved, target, shape)
-            target = None if moved is None else self._graph.after(target)
-        return None, None
-
-    def _weights_of(self, layer: keras.layers.Layer) -> LinearWeights:
-        if id(layer) not in self._weights:
-            self._weights[id(layer)] = LINEAR_LAYERS[type(layer)](layer)
-        return self._weights[id(layer)]
-
-    def _drop(self, layer: keras.layers.Layer) -> None:
-        self._left.pop(id(layer), None)
-        self._dropped.add(id(layer))
-
-    # --- carrying out ----------------------------------------------------------------------------
-
-    def copy(self, layer: keras.layers.Layer) -> keras.layers.Layer:
+    def _copy(self, layer: keras.layers.Layer) -> keras.layers.Layer:
         """Return the layer that stands for another in the new model."""
+        plan = self._plan
         if not isinstance(layer, keras.layers.Layer):
             return layer  # an operation such as +, which has no weights
-        if is_graph(layer):
-            return fold_batch_norm(layer)
-        if id(layer) in self._dropped:
+        if id(layer) in self._nested:
+            return self._nested[id(layer)].carry_out()
+        if id(layer) in plan.dropped:
             return Skipped(name=layer.name)
-        if id(layer) in self._left:
-            parts = self._left[id(layer)].parts()
+        if id(layer) in plan.left:
+            parts = plan.left[id(layer)].parts()
             uses = {name: part is not None for name, part in parts.items()}
             new = MultiplyAdd(axis=layer.axis, name=layer.name, dtype=layer.dtype_policy, **uses)
             self._made.append((new, [part for part in parts.values() if part is not None]))
-        elif id(layer) in self._weights:
-            new = type(layer).from_config(self._weights[id(layer)].config())
-            self._made.append((new, self._weights[id(layer)].values()))
+        elif id(layer) in plan.weights:
+            new = type(layer).from_config(plan.weights[id(layer)].config())
+            self._made.append((new, plan.weights[id(layer)].values()))
         else:
             new = new_layer(layer)
             self._copies.append((layer, new))
         return new
 
-    def call(self, layer: keras.layers.Layer, *args, **kwargs):
+    def _call(self, layer: keras.layers.Layer, *args, **kwargs):
         """Call a layer of the new model as its original was called."""
         if not isinstance(layer, Skipped | MultiplyAdd):
             return layer(*args, **kwargs)
         inputs = args[0] if args else kwargs["inputs"]
         return inputs if isinstance(layer, Skipped) else layer(inputs)
 
-    def fill(self) -> None:
-        """Fill the layers of the new model, which have their variables once they were called."""
-        for new, values in self._made:
-            new.set_weights(values)
-        for layer, new in self._copies:
-            copy_state(layer, new)
+
+def _staying(
+    owner: keras.layers.Layer, path: str, why: str, seen: set[int] | None = None
+) -> Iterator[Folding]:
+    """Yield the batch normalization inside a layer that is copied as a whole."""
+    seen = {id(owner)} if seen is None else seen  # once, though several refer to it
+    flatten = private(owner, "_flatten_layers", NO_SUBLAYERS)
+    for layer in flatten(include_self=False, recursive=False) if flatten else []:
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        if isinstance(layer, keras.layers.BatchNormalization):
+            yield Folding(layer, path + layer.name, False, f"stays as it is: {why}")
+        yield from _staying(layer, f"{path}{layer.name}/", why, seen)

@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 
 from bnzoo.errors import InputError, first_sentence
+from bnzoo.surgery.affine import CannotMerge, named
 from bnzoo.versions import private
 
 NO_NODES = "Batch normalization is replaced by MultiplyAdd, and merged into no other layer."
@@ -89,6 +90,7 @@ class Graph:
         # Keras has no public way to a model's own calls: `layer.output` and the like know those
         # of every model that a layer is part of.
         by_depth = private(model, "_nodes_by_depth", NO_NODES) or {}
+        self._name = f"model {model.name!r}"
         self._layers = model.layers
         self._nodes = [
             node
@@ -110,50 +112,66 @@ class Graph:
         found = {id(node.operation): node.operation for node in self._nodes}
         return list(found.values()) or self._layers
 
-    def is_called_once(self, layer: keras.layers.Layer) -> bool:
-        """Tell whether a layer is used at one place only, with one tensor in and one out."""
-        nodes = self._calls.get(id(layer), [])
-        return [(len(node.outputs), len(node.arguments.args)) for node in nodes] == [(1, 1)]
-
     def call(self, layer: keras.layers.Layer) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-        """Return input and output of a layer that `is_called_once`."""
-        (node,) = self._calls[id(layer)]
+        """Return input and output of a layer that is used once, with one tensor in and one out.
+
+        Raises:
+            CannotMerge: it is not.
+        """
+        nodes = self._calls.get(id(layer), [])
+        if not nodes:
+            raise CannotMerge(f"this version of Keras does not tell what feeds {layer.name!r}")
+        if len(nodes) > 1:
+            raise CannotMerge(f"{named(layer)} is called more than once")
+        (node,) = nodes
+        if (len(node.outputs), len(node.arguments.args)) != (1, 1):
+            raise CannotMerge(f"{named(layer)} takes or returns more than one value")
         return node.arguments.args[0], node.outputs[0]
 
     def users(self, tensor: keras.KerasTensor) -> list[tuple[keras.Operation, list]]:
         """Return what a tensor is handed to, layers and operations, each with what it makes."""
         return [(node.operation, node.outputs) for node in self._users.get(id(tensor), [])]
 
-    def before(self, layer: keras.layers.Layer) -> keras.layers.Layer | None:
-        """Return the layer that makes a layer's input, if nothing else uses what it makes.
+    def maker(self, layer: keras.layers.Layer) -> keras.Operation:
+        """Return what makes a layer's input.
 
-        Args:
-            layer: `is_called_once`.
-
-        Returns:
-            A layer that `is_called_once`, or None.
+        Raises:
+            CannotMerge: it is an input of the model, or the layer has no `call`.
         """
-        tensor, _ = self.call(layer)
-        node = self._makers.get(id(tensor))
-        if node is None or not self.is_called_once(node.operation) or not self._is_private(tensor):
-            return None
+        node = self._makers.get(id(self.call(layer)[0]))
+        if node is None:
+            raise CannotMerge(f"{layer.name!r} is fed by an input of {self._name}")
         return node.operation
 
-    def after(self, layer: keras.layers.Layer) -> keras.layers.Layer | None:
-        """Return the layer that uses a layer's output, if it is the only one.
+    def before(self, layer: keras.layers.Layer) -> keras.Operation:
+        """Return what makes a layer's input, if nothing else uses what it makes.
 
-        Args:
-            layer: `is_called_once`.
-
-        Returns:
-            A layer that `is_called_once`, or None.
+        Raises:
+            CannotMerge: something else does, or one of the two has no `call`.
         """
-        _, tensor = self.call(layer)
-        if not self._is_private(tensor):
-            return None
-        (node,) = self._users[id(tensor)]
-        is_input = self.is_called_once(node.operation) and self.call(node.operation)[0] is tensor
-        return node.operation if is_input else None
+        maker = self.maker(layer)
+        self._only_user(maker)
+        return maker
 
-    def _is_private(self, tensor: keras.KerasTensor) -> bool:
-        return id(tensor) not in self._outputs and len(self._users.get(id(tensor), [])) == 1
+    def after(self, layer: keras.layers.Layer) -> keras.Operation:
+        """Return what uses a layer's output, if it is the only one and has no other input.
+
+        Raises:
+            CannotMerge: it is not, or one of the two has no `call`.
+        """
+        user = self._only_user(layer)
+        if self.call(user)[0] is not self.call(layer)[1]:
+            raise CannotMerge(f"{named(user)} behind it has other inputs too")
+        return user
+
+    def _only_user(self, layer: keras.Operation) -> keras.Operation:
+        _, tensor = self.call(layer)
+        if id(tensor) in self._outputs:
+            raise CannotMerge(f"the output of {layer.name!r} is an output of {self._name}")
+        users = [user for user, _ in self.users(tensor)]
+        if len(users) != 1:
+            names = [repr(user.name) for user in users]
+            if len(names) > 3:
+                names[2:] = [f"{len(names) - 2} others"]
+            raise CannotMerge(f"the output of {layer.name!r} is used by {' and '.join(names)}")
+        return users[0]

@@ -6,13 +6,25 @@ One class for each arrangement of a kernel. All arrays are float64.
 import keras
 import numpy as np
 
-from bnzoo.surgery.affine import Affine, to_float64
+from bnzoo.surgery.affine import Affine, CannotMerge, named, to_float64
 
 
 def channel_axis(layer: keras.layers.Layer, ndim: int) -> int:
     """Return the axis of a layer's channels, non-negative, in tensors of `ndim` dimensions."""
     first = getattr(layer, "data_format", "channels_last") == "channels_first"
     return 1 if first else ndim - 1
+
+
+def check_axis(affine: Affine, layer: keras.layers.Layer, ndim: int) -> None:
+    """Check that an affine function is along the channels of a layer; raise `CannotMerge`."""
+    axis, channels = affine.axis % ndim, channel_axis(layer, ndim)
+    if axis != channels:
+        raise CannotMerge(f"{named(layer)} has its channels along axis {channels}, not {axis}")
+
+
+def no_shift(layer: keras.layers.Layer) -> CannotMerge:
+    """Say that zeros are padded behind a shift, where they would have to be other values."""
+    return CannotMerge(f"a shift cannot go through the padded borders of {named(layer)}")
 
 
 class LinearWeights:
@@ -32,38 +44,44 @@ class LinearWeights:
         # Zero for every output while there is none.
         self._bias = to_float64(layer.bias) if layer.use_bias else np.zeros(())
 
-    def take_outputs(self, affine: Affine) -> bool:
+    def take_outputs(self, affine: Affine) -> None:
         """Merge an affine function of this layer's outputs; only with no activation between.
 
-        Returns:
-            Whether it could be done: the layer's dtype may not hold the new kernel.
+        Raises:
+            CannotMerge: there is one, or the layer's dtype cannot hold the new kernel.
         """
-        if self._layer.activation is not keras.activations.linear:
-            return False
+        activation = self._layer.activation
+        if activation is not keras.activations.linear:
+            name = getattr(activation, "__name__", type(activation).__name__)
+            raise CannotMerge(f"{named(self._layer)} before it has its own activation, {name}")
         bias = (self._bias - affine.center) * affine.scale + affine.offset
-        return self._change(-1, self._at_outputs(affine.scale), bias)
+        self._change(-1, self._at_outputs(affine.scale), bias)
 
-    def take_inputs(self, affine: Affine) -> bool:
+    def take_inputs(self, affine: Affine) -> None:
         """Merge an affine function of this layer's inputs, where that is exact.
 
         A shift is not where borders are padded with zeros: they would have to be padded with
         other values.
 
-        Returns:
-            Whether it could be done.
+        Raises:
+            CannotMerge: it is not exact, or the layer's dtype cannot hold the new kernel.
         """
-        if self._pads() or affine.is_far:
-            return False
+        if self._pads():
+            raise no_shift(self._layer)
+        if affine.is_far:
+            raise CannotMerge(
+                f"its mean is so far from zero that {named(self._layer)} would lose digits"
+            )
         bias = self._bias + self._response(affine.shift)
-        return self._change(0, self._at_inputs(affine.scale), bias)
+        self._change(0, self._at_inputs(affine.scale), bias)
 
-    def take_input_scale(self, scale: np.ndarray) -> bool:
+    def take_input_scale(self, scale: np.ndarray) -> None:
         """Merge a scale of this layer's inputs, which is exact whatever the padding.
 
-        Returns:
-            Whether it could be done.
+        Raises:
+            CannotMerge: the layer's dtype cannot hold the new kernel.
         """
-        return self._change(0, self._at_inputs(scale), self._bias)
+        self._change(0, self._at_inputs(scale), self._bias)
 
     def config(self) -> dict:
         """Return the configuration of the layer that has these weights."""
@@ -73,14 +91,13 @@ class LinearWeights:
         """Return the weights of the layer of `config`, in its order."""
         return [*self._kernels, self._bias] if self._bias.ndim else self._kernels
 
-    def _change(self, place: int, factor: np.ndarray, bias: np.ndarray) -> bool:
+    def _change(self, place: int, factor: np.ndarray, bias: np.ndarray) -> None:
         """Multiply a kernel, unless the dtype that the layer computes in cannot hold it."""
         kernel = self._kernels[place] * factor
         largest = np.finfo("float16").max
         if self._layer.compute_dtype == "float16" and not np.abs(kernel).max() <= largest:
-            return False
+            raise CannotMerge(f"the kernel of {named(self._layer)} would be too large for float16")
         self._kernels[place], self._bias = kernel, bias
-        return True
 
     def _pads(self) -> bool:
         padding = getattr(self._layer, "padding", "valid")

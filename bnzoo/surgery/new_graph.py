@@ -1,14 +1,15 @@
 """A new functional model with something else, or nothing, in the place of batch normalization."""
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 
 from bnzoo.errors import InputError
 from bnzoo.layers import arguments
 from bnzoo.layers.finding import batch_norm_layers
-from bnzoo.surgery.affine import is_batch_norm
+from bnzoo.surgery.affine import CannotMerge, is_batch_norm
 from bnzoo.surgery.copying import copy_state, new_layer
 from bnzoo.surgery.graph import Graph, Skipped, as_functional, copy_graph, is_graph
 from bnzoo.surgery.linear import is_linear
@@ -74,10 +75,8 @@ def with_group_norm(
 def _renewed(model: keras.Model, substitute: Callable, with_bias: bool) -> keras.Model:
     """Copy a model, but for its batch normalization layers."""
     functional = as_functional(model, ADVICE)
-    graph, pairs = Graph(functional), []
-    norms = [layer for layer in graph.layers() if is_batch_norm(layer)]
-    before = [graph.before(layer) for layer in norms if with_bias and graph.is_called_once(layer)]
-    biased = {id(layer) for layer in before if layer is not None and is_linear(layer)}
+    pairs = []
+    biased = {id(layer) for layer in _linear_before(functional)} if with_bias else set()
 
     def copy(layer):
         if not isinstance(layer, keras.layers.Layer):
@@ -108,6 +107,16 @@ def _renewed(model: keras.Model, substitute: Callable, with_bias: bool) -> keras
                 other.assign(one.value)
     _refuse_leftovers(model, renewed)
     return renewed
+
+
+def _linear_before(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yield the linear layers that feed batch normalization only."""
+    graph = Graph(model)
+    for layer in filter(is_batch_norm, graph.layers()):
+        with contextlib.suppress(CannotMerge):
+            source = graph.before(layer)
+            if is_linear(source):
+                yield source
 
 
 def _refuse_leftovers(model: keras.Model, renewed: keras.Model) -> None:
