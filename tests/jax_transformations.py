@@ -34,7 +34,7 @@ KINDS = {
 # Forward over reverse is tried with every kind; others with those that differ most.
 CORE = ("jvp_of_grad",)
 WIDE = ("grad_of_jit", "jvp", "vmap_of_grad")
-WIDELY = ("plain", "masked", "channels_first", "renorm", "masked_ghosts", "bfloat16", "float64")
+WIDELY = ("plain", "masked", "renorm", "bfloat16", "float64")
 # These too of a plain layer.
 MORE = (
     "value_and_grad_with_statistics",

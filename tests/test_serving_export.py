@@ -149,6 +149,7 @@ def test_an_export_that_answers_otherwise_is_refused(model, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_export_that_no_process_can_load_is_refused(tmp_path, model):
     (tmp_path / "1").mkdir()
     # One line, without what TensorFlow logs when it starts.
