@@ -1,4 +1,4 @@
-"""What `train`, `compare` and `tune` share: their options, how they begin, stop and print."""
+"""Options that commands share, and how `train`, `compare` and `tune` begin, stop and print."""
 
 import contextlib
 import itertools
@@ -43,6 +43,29 @@ CustomObjects = Annotated[
         "--custom-objects",
         metavar="FILE.py",
         help="Defines the model's own layers and functions. It is run.",
+    ),
+]
+ModelSource = Annotated[
+    Path,
+    typer.Argument(
+        metavar="SOURCE", help="A .keras file, or a run, study or sweep folder (its best run)."
+    ),
+]
+DATA_HELP = (
+    "Whose training split is taken, without augmentation: a data set, brought to the size of the "
+    "model's input, its pixels to [0, 1]; a config, mine.yaml, whose data are taken as they are; "
+    "or a function of your own, my_data.py:load, which is run. Default: the data of the run."
+)
+NumSamples = Annotated[
+    int, typer.Option("--num-samples", min=1, metavar="N", help="Examples to use at most.")
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        min=1,
+        metavar="N",
+        help="Best as in training. Default: that of the run or the config, else 32.",
     ),
 ]
 Set = Annotated[

@@ -110,6 +110,29 @@ class SweepProgress(EpochProgress):
         self.line(f"{place}  {trial.name}  {score_text(score, self._objective)}")
 
 
+class ExampleProgress:
+    """The examples seen so far, live on a terminal, and nothing elsewhere; a context manager.
+
+    Attributes:
+        examples: of the pass that goes on.
+    """
+
+    def __init__(self):
+        self.examples, self._status = 0, quiet_console().status("reading data")
+
+    def __enter__(self):
+        self._status.start()
+        return self
+
+    def __exit__(self, *error):
+        self._status.stop()
+
+    def show(self, what: str, examples: int) -> None:
+        """Show what is going on, and how far it is."""
+        self.examples = examples
+        self._status.update(f"{what}: {examples:,} examples")
+
+
 class Interruption(keras.callbacks.Callback):
     """Turn these signals into one `KeyboardInterrupt`, and see to it that it arrives.
 

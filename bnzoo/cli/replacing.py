@@ -1,4 +1,4 @@
-"""`replace` and `fold`: a saved model with other batch normalization, or none, as a new file."""
+"""`replace`, `fold`, `recalibrate`: a saved model in, one with other batch normalization out."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,18 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnzoo.cli.app import command
-from bnzoo.cli.options import CustomObjects, Json
+from bnzoo.cli.options import DATA_HELP, BatchSize, CustomObjects, Json, ModelSource, NumSamples
 from bnzoo.errors import InputError, plural
 
 if TYPE_CHECKING:
     import keras
 
-Source = Annotated[
-    Path,
-    typer.Argument(
-        metavar="SOURCE", help="A .keras file, or a run, study or sweep folder (its best run)."
-    ),
-]
 Out = Annotated[
     Path, typer.Option("--out", metavar="FILE", help="The new .keras file. None is overwritten.")
 ]
@@ -27,7 +21,7 @@ Out = Annotated[
 
 @command("replace")
 def replace(
-    source: Source,
+    source: ModelSource,
     out: Out,
     to: Annotated[
         str,
@@ -80,7 +74,7 @@ def replace(
 
 @command("fold")
 def fold(
-    source: Source, out: Out, custom_objects: CustomObjects = None, as_json: Json = False
+    source: ModelSource, out: Out, custom_objects: CustomObjects = None, as_json: Json = False
 ) -> dict[str, Any]:
     """Merge the batch normalization of a saved model into its neighbors, for inference.
 
@@ -101,6 +95,60 @@ def fold(
     for path, text in not_merged.items():
         print(f"  {path}: {text}")
     return {"file": str(out), "folded": count, "left": left, "not_merged": not_merged}
+
+
+@command("recalibrate")
+def recalibrate(
+    source: ModelSource,
+    out: Out,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help=DATA_HELP)] = None,
+    num_samples: NumSamples = 4096,
+    batch_size: BatchSize = None,
+    layer_by_layer: Annotated[
+        bool,
+        typer.Option(
+            "--layer-by-layer",
+            help="Statistics of inference instead of training mode, in several passes.",
+        ),
+    ] = False,
+    custom_objects: CustomObjects = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Replace the moving statistics of a saved model by those of data ("precise BN").
+
+    Nothing is trained, and labels are not needed. `bnzoo diagnose` tells whether it helps.
+    """
+    with _opened(source, out, custom_objects, compile=True) as model:
+        from bnzoo.cli.progress import ExampleProgress
+        from bnzoo.studies.model_data import training_data
+        from bnzoo.surgery import recalibrate as run
+        from bnzoo.surgery.population import is_frozen, watchable_layers
+
+        given = training_data(model, source, data, batch_size)
+        with ExampleProgress() as progress:
+            run(
+                model,
+                given.batches,
+                num_samples,
+                layer_by_layer=layer_by_layer,
+                progress=lambda number, examples: progress.show(f"pass {number + 1}", examples),
+            )
+        _save(model, out)
+        layers = watchable_layers(model)
+        left = sum(map(is_frozen, layers))
+        count = len(layers) - left
+    examples = progress.examples
+    print(f"Recalibrated {plural(count, 'layer')} of batch normalization: {out}")
+    print(f"  data  {given.name}: {examples:,} examples")
+    if left:
+        print(f"  left as they are, frozen: {left}")
+    return {
+        "file": str(out),
+        "recalibrated": count,
+        "left": left,
+        "data": given.name,
+        "examples": examples,
+    }
 
 
 @contextlib.contextmanager

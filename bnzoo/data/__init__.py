@@ -29,7 +29,14 @@ MEMORY_LIMIT = 2**30
 MAX_SEED = 2**32 - 1  # what NumPy and Keras accept
 
 
-def load(name: str, *, seed: int = 0, memory_limit: int = MEMORY_LIMIT, **params: Any) -> "Splits":
+def load(
+    name: str,
+    *,
+    seed: int = 0,
+    memory_limit: int = MEMORY_LIMIT,
+    scale: float | None = None,
+    **params: Any,
+) -> "Splits":
     """Load a data set as training, validation and test batches.
 
     Args:
@@ -39,6 +46,8 @@ def load(name: str, *, seed: int = 0, memory_limit: int = MEMORY_LIMIT, **params
             lengths; from 0 to 2**32 - 1. Equal seeds give equal batches.
         memory_limit: decoded size in bytes up to which a set is kept in memory; 1 GiB, of which
             CIFAR-10 takes 0.18.
+        scale: factor from values to model inputs, as in `Preprocessing`; by default pixels are
+            brought to [0, 1] and other values left as they are.
         **params: the other fields of `bnzoo.config.data.Data`, such as `batch_size`.
 
     Returns:
@@ -62,7 +71,7 @@ def load(name: str, *, seed: int = 0, memory_limit: int = MEMORY_LIMIT, **params
         from bnzoo.data.own import open_own
 
         return open_own(settings, seed)
-    source = _open(settings, memory_limit)
+    source = _open(settings, memory_limit, scale)
     from bnzoo.data.splits import build_splits
 
     return build_splits(source, settings, seed)
@@ -76,8 +85,7 @@ def load_test(
     Args:
         name: as `load` takes it.
         seed: decides random lengths.
-        scale: factor from values to model inputs, as in `Preprocessing`; by default as `load`
-            chooses it.
+        scale: as `load` takes it.
         **params: as `load` takes them; what is about training is left aside.
 
     Returns:
@@ -91,15 +99,20 @@ def load_test(
     if settings.is_own:
         splits = load(**settings.model_dump(), seed=seed)
         return splits.test, splits
-    source = _open(settings, MEMORY_LIMIT, only_test=True)
+    source = _open(settings, MEMORY_LIMIT, scale, only_test=True)
     from bnzoo.data.splits import build_test
 
-    if scale is not None:
-        source = dataclasses.replace(source, scale=scale, reading=None)
     return build_test(source, settings, seed), source
 
 
-def _open(settings: Data, memory_limit: int, only_test: bool = False) -> Any:
+def _open(
+    settings: Data, memory_limit: int, scale: float | None, only_test: bool = False
+) -> "Source":
+    source = _open_source(settings, memory_limit, only_test)
+    return source if scale is None else dataclasses.replace(source, scale=scale, reading=None)
+
+
+def _open_source(settings: Data, memory_limit: int, only_test: bool) -> "Source":
     """Open the source; each is imported only when it is asked for, as they load TensorFlow."""
     kind, rest = split_name(settings.name)
     if kind == "folder":

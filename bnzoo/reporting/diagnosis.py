@@ -165,7 +165,7 @@ def _rows(layers: list[Record], problems: list[Record]) -> list[Record]:
                 for number, group in enumerate(problems, 1)
                 if one["name"] in group["layers"]
             ),
-            "cells": [_text(one[key]) for key in columns],
+            "cells": [_text(one.get(key)) for key in columns],
         }
         for one in layers
     ]

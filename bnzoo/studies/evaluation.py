@@ -1,6 +1,5 @@
 """What a trained model gets right and wrong on labeled data: its test set, or one's own."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ import numpy as np
 from bnzoo import data
 from bnzoo.config import Config
 from bnzoo.errors import InputError
-from bnzoo.own_code import is_reference
 from bnzoo.reporting.classification import Evaluation, collect_answers, evaluation_record
 from bnzoo.runs import RunFolder, usable_run
 from bnzoo.saving import load_model
+from bnzoo.studies.model_data import check_shape, settings_of_run
 
 
 def evaluate_run(path: str | Path, data_name: str | None = None) -> Evaluation:
@@ -94,36 +93,11 @@ def _test_data(config: Config, metadata: dict[str, Any], data_name: str | None) 
     Raises:
         InputError: it cannot be loaded, is code that nobody named, or has other shapes.
     """
-    settings, scale = config.data.model_dump(), None
-    if not data_name:  # as training took them, whatever a later version would choose
-        scale = metadata["preprocessing"]["scale"]
-        if config.data.is_own:
-            raise InputError(
-                f"{config.data.name}: expected consent to run this function, which the run has its "
-                f"data from. Look at it, and name it with --data {config.data.name}."
-            )
-    elif is_reference(data_name):
-        if data_name != config.data.name:
-            settings = {"batch_size": config.data.batch_size, "name": data_name}
-    else:
-        settings |= {"name": data_name, "params": {}, "test": None}
-        if not data_name.startswith("npz:"):  # images of any size, brought to that of training
-            size, channels = (metadata["preprocessing"][key] for key in ("image_size", "channels"))
-            settings["image_size"] = size
-            settings["color_mode"] = {1: "grayscale", 3: "rgb"}.get(channels, "auto")
+    settings, scale = settings_of_run(config, metadata, data_name)
     batches, found = data.load_test(**settings, seed=config.seed, scale=scale)
     shape = getattr(found, "input_shape", None) or tuple(batches.element_spec[0].shape[1:])
-    shape = json.loads(json.dumps(shape))  # tuples as the metadata has them
-    if shape != metadata["input_shape"]:
-        raise InputError(
-            f"{settings['name']}: expected examples of shape {_shape(metadata['input_shape'])}, as "
-            f"the model was trained on, got {_shape(shape)}. Bring them to that shape."
-        )
+    check_shape(settings["name"], shape, metadata["input_shape"])
     return batches, found
-
-
-def _shape(shape: Any) -> Any:
-    return tuple(shape) if isinstance(shape, list) else shape
 
 
 def _about(source: str, name: str, found: Any) -> dict[str, Any]:
