@@ -68,6 +68,7 @@ MAY_IMPORT = {
     "cli": {
         "config",
         "data",
+        "diagnosis",
         "environment",
         "files",
         "layers",

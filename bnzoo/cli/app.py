@@ -146,7 +146,7 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     # Importing registers them, in the order in which `--help` lists them.
     from bnzoo.cli import listing, training, comparing, tuning, exporting  # noqa: F401, I001
-    from bnzoo.cli import replacing  # noqa: F401
+    from bnzoo.cli import diagnosing, replacing  # noqa: F401
     from bnzoo.cli import evaluating, past_runs, predicting, serving, explaining  # noqa: F401
 
     app()

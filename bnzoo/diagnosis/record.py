@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import textwrap
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,6 +74,24 @@ class Diagnosis:
     def problems(self) -> tuple[Finding, ...]:
         """The findings of level `problem`."""
         return tuple(one for one in self.findings if one.level == "problem")
+
+    def named(self, source: str, data: str | None, words: Mapping[str, str]) -> "Diagnosis":
+        """Return the same with what the model and its data are called.
+
+        Args:
+            source: where the model came from.
+            data: what the data are called; None without.
+            words: what stands for SOURCE and DATA in commands.
+        """
+
+        def filled(command: str | None) -> str | None:
+            parts = (words.get(part, part) for part in (command or "").split())
+            return " ".join(part for part in parts if part) or None
+
+        findings = tuple(replace(one, command=filled(one.command)) for one in self.findings)
+        told = [one | {"command": filled(one["command"])} for one in self.record["findings"]]
+        named = {"source": source, "data": data, "findings": told}
+        return Diagnosis(findings, self.record | named)
 
     def to_json(self) -> str:
         """Return the record as JSON text; what is not finite is null."""

@@ -36,7 +36,7 @@ def check_page(path: Path) -> None:
         InputError: it does not end in .html, its folder cannot be written, or it is another file.
     """
     if path.suffix != ".html":
-        raise InputError(f"{path}: expected the name of a page that ends in .html. Rename it.")
+        raise InputError(f"Expected the name of a page that ends in .html, got {path}. Rename it.")
     make_writable_folder(path.parent)
     if path.is_dir() or (path.exists() and WRITTEN.encode() not in path.read_bytes()):
         raise InputError(
@@ -67,7 +67,7 @@ def write_diagnosis(path: str | Path, record: Record) -> None:
         "diagnosis.html.j2",
         record=record,
         facts=_facts(record),
-        worst=problems[0] if problems else None,
+        repair=problems[0]["command"] if problems else None,
         picture=data_picture(record["picture"]) if record["picture"] and problems else None,
         metrics=_metrics(record["modes"]),
         modes=_modes(record["modes"]),

@@ -15,6 +15,7 @@ from bnzoo.reporting.page import Picture, drawn, svg_text
 from bnzoo.reporting.style import COLORS, GRID, INK, MUTED, shortened
 
 REACH = 3  # the scale goes so many widths of the data beyond it, and no farther
+MOST_OVER = 1.0  # standard deviations times density; the peak of a normal curve is at 0.4
 HEADROOM = 1.3  # over the highest bar; a narrower curve is cut off there
 NEAREST = 1e-3  # standard deviations: nothing is drawn nearer on the log scale
 DATA = {"color": COLORS[1], "ls": "-", "lw": 1.8}
@@ -43,11 +44,13 @@ def data_picture(found: dict[str, Any]) -> Picture:
 
 def draw_data(found: dict[str, Any]) -> Figure:
     """Draw a histogram of one channel with the normal curves of the data and of the layer."""
-    figure = Figure((WIDTH, HEIGHT + LEGEND_ROW), layout="constrained")
+    figure = Figure((WIDTH, HEIGHT + 2 * LEGEND_ROW), layout="constrained")
     axes = figure.add_subplot()
     axes.stairs(found["density"], found["edges"], fill=True, color=GRID)
     low, high = _set_limits(axes, found)
-    top = HEADROOM * max(found["density"])
+    # Many values may be the same, such as the zeros behind a ReLU: their bar is cut off.
+    peak = MOST_OVER / max(_stddev(found["data"]), np.finfo(float).tiny)
+    top = HEADROOM * min(max(found["density"]), peak)
     axes.set_ylim(0, top)
     for one, look in ((found["data"], DATA), (found["moving"], MOVING)):
         _draw_normal(axes, one, look)
@@ -56,7 +59,7 @@ def draw_data(found: dict[str, Any]) -> Figure:
         is_right = mean > high
         end, inside = (high, low) if is_right else (low, high)
         axes.annotate(
-            f"moving mean {mean:.3g}".replace("-", MINUS),
+            _number(mean),
             (end, 0.85 * top),
             (end + 0.12 * (inside - end), 0.85 * top),
             ha="right" if is_right else "left",
@@ -69,9 +72,19 @@ def draw_data(found: dict[str, Any]) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.set_xlabel(f"input of channel {found['channel']}")
     figure.suptitle(f"What {shortened(found['layer'], 36)} is given", x=0.02, ha="left")
-    entries = [("the data", DATA), ("moving statistics", MOVING)]
-    add_legend(figure, [(name, Line2D([], [], **look)) for name, look in entries], 2)
+    entries = [
+        (f"{name}: {_number(one['mean'])} ± {_number(_stddev(one))}", Line2D([], [], **look))
+        for name, one, look in (
+            ("the data", found["data"], DATA),
+            ("moving statistics", found["moving"], MOVING),
+        )
+    ]
+    add_legend(figure, entries, 1)
     return figure
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}".replace("-", MINUS)
 
 
 def _set_limits(axes: Axes, found: dict[str, Any]) -> tuple[float, float]:
