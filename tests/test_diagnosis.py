@@ -75,9 +75,9 @@ def test_a_broken_layer_is_found_by_what_is_wrong_with_it(model, digits, how):
     found = bnzoo.diagnose(model, digits)
     assert kinds(found) == BROKEN[how], str(found)
     of_layers = [one for one in found.problems if one.layer]
-    assert layer.path in {one.layer for one in of_layers}
+    assert layer.name in {one.layer for one in of_layers}
     if how != "never_trained":
-        assert {one.layer for one in of_layers} == {layer.path}
+        assert {one.layer for one in of_layers} == {layer.name}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_two_at_once_are_both_found(model, digits, first, second):
     found = bnzoo.diagnose(model, digits)
     assert kinds(found) == BROKEN[first] | BROKEN[second], str(found)
     by_layer = {finding.layer: finding.kind for finding in found.problems if finding.layer}
-    assert set(by_layer) == {one.path, other.path}
+    assert set(by_layer) == {one.name, other.name}
 
 
 def test_the_cost_and_the_repair_are_told_and_true(model, digits):
@@ -186,7 +186,7 @@ def test_frozen_layers_are_named_with_what_froze_them(model, digits):
     why = {one.layer: one.what for one in bnzoo.diagnose(model).findings if one.kind == "frozen"}
     texts = ["its trainable is False", "frozen_statistics is True", "momentum is 1"]
     for layer, text in zip(norms(model), texts, strict=True):
-        assert text in why[layer.path]
+        assert text in why[layer.name]
     model.trainable = False
     assert "the whole model" in bnzoo.diagnose(model).findings[0].what
 
@@ -229,6 +229,17 @@ def test_a_layer_with_its_own_call_is_left_alone(digits):
     assert "own_call" in kinds(found, "note")
 
 
+def test_layers_that_export_cannot_merge_are_noted_with_the_reason():
+    norm = layers.BatchNormalization(name="norm")
+    stack = [keras.Input((3, 4)), layers.TimeDistributed(norm, name="each")]
+    inner = keras.Sequential([keras.Input((4,)), layers.BatchNormalization(name="norm")], name="in")
+    found = bnzoo.diagnose(keras.Sequential([*stack, layers.Flatten(), layers.Dense(4), inner]))
+    notes = {one.layer: one.what for one in found.findings if one.kind == "not_folded"}
+    assert set(notes) == {"each/norm", "in/norm"}
+    assert "inside" in notes["each/norm"]
+    assert [one["name"] for one in found.record["layers"]] == ["each/norm", "in/norm"]
+
+
 def test_a_model_without_batch_normalization_says_so(digits):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
     found = bnzoo.diagnose(model, np.ones((8, 4), "float32"))
@@ -246,7 +257,7 @@ def test_the_record_is_json_and_the_table_readable(model, digits):
     )
     assert max(map(len, str(found).splitlines())) <= 100
     picture = record["picture"]
-    assert picture["layer"] == norms(model)[1].path
+    assert picture["layer"] == norms(model)[1].name
     widths = np.diff(picture["edges"])
     assert np.sum(widths * picture["density"]) == pytest.approx(1)
     assert abs(picture["moving"]["mean"] - picture["data"]["mean"]) > 1e-3

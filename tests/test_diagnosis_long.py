@@ -59,7 +59,7 @@ def test_a_broken_mobilenet_is_diagnosed_right(model, some, how):
     found = bnzoo.diagnose(model, some)
     assert kinds(found) == BROKEN[how], str(found)
     if how != "never_trained":
-        assert {one.layer for one in found.problems if one.layer} == {layer.path}
+        assert {one.layer for one in found.problems if one.layer} == {layer.name}
 
 
 @pytest.mark.parametrize(

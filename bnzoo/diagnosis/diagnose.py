@@ -1,5 +1,6 @@
 """From a model, and data if there is some, to what is wrong with its batch normalization."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,8 @@ from bnzoo.diagnosis.measuring import Measured, histogram, measure
 from bnzoo.diagnosis.places import Place, places
 from bnzoo.diagnosis.record import TITLES, Diagnosis, Finding
 from bnzoo.layers import BatchNormalization
-from bnzoo.layers.finding import batch_norm_layers
 from bnzoo.surgery.batches import Batches
+from bnzoo.surgery.fold import Folding, fold_report
 from bnzoo.surgery.graph import check_model
 from bnzoo.surgery.recalibrate import predict
 
@@ -67,40 +68,55 @@ def diagnose(
     batches = None if dataset is None else Batches(dataset, num_samples, batch_size).kept()
     if batches and not model.built:
         predict(model, batches.first())
-    layers = [layer for layer in batch_norm_layers(model) if layer.built]
-    measured = measure(model, batches, progress) if batches and layers else None
-    findings = sorted(_findings(model, layers, measured, num_replicas), key=_rank)
-    return Diagnosis(tuple(findings), _record(model, layers, batches, measured, findings))
+    folds = [one for one in fold_report(model) if one.layer.built]
+    measured = measure(model, batches, progress) if batches and folds else None
+    findings = sorted(_findings(model, folds, measured, num_replicas), key=_rank)
+    return Diagnosis(tuple(findings), _record(model, folds, batches, measured, findings))
 
 
 def _findings(
-    model: keras.Model, layers: list[Layer], measured: Measured | None, num_replicas: int
+    model: keras.Model, folds: list[Folding], measured: Measured | None, num_replicas: int
 ) -> list[Finding]:
     found, where = [statistics.modes(measured)] if measured else [], places(model)
-    steps = _steps(model)
-    for layer in layers:
-        place = where.get(id(layer), Place())
-        broken = weights.not_finite(layer)
-        if broken:
-            found.append(broken)
-            continue
-        population = measured.populations.get(id(layer)) if measured else None
-        far = _far(layer, measured)
-        is_far = far is not None and far.level == "problem"
-        found += [
-            far,
-            weights.few_steps(layer, steps, population) if measured is None or is_far else None,
-            weights.exploding(layer, place, population),
-            weights.far_from_zero(layer, population),
-            weights.dead_channels(layer, place, population),
-            weights.last_layer(layer, place, model),
-            weights.frozen(layer, model),
-            weights.redundant_bias(layer, place),
-            weights.own_call(layer),
+    for one in folds:
+        place = where.get(id(one.layer), Place())
+        of_layer = [
+            *_of_weights(one.layer, place, model, measured),
+            *_of_data(one.layer, measured, num_replicas),
+            weights.not_folded(one),
         ]
-        if population:
-            found.append(statistics.small_batch(population, measured.batch_size, num_replicas))
+        found += [item and dataclasses.replace(item, layer=one.path) for item in of_layer]
     return [one for one in found if one is not None]
+
+
+def _of_weights(
+    layer: Layer, place: Place, model: keras.Model, measured: Measured | None
+) -> list[Finding | None]:
+    population = measured.populations.get(id(layer)) if measured else None
+    broken, far = weights.not_finite(layer), _far(layer, measured)
+    if broken:  # all else follows from it
+        return [broken]
+    is_far = far is not None and far.level == "problem"
+    return [
+        weights.few_steps(layer, _steps(model), population) if is_far or not measured else None,
+        weights.exploding(layer, place, population),
+        weights.far_from_zero(layer, population),
+        weights.dead_channels(layer, place, population),
+        weights.last_layer(place, model),
+        weights.frozen(layer, model),
+        weights.redundant_bias(layer, place),
+        weights.own_call(layer),
+    ]
+
+
+def _of_data(layer: Layer, measured: Measured | None, num_replicas: int) -> list[Finding | None]:
+    if measured is None or id(layer) not in measured.populations:
+        return []
+    found = measured.populations[id(layer)]
+    return [
+        None if weights.not_finite(layer) else _far(layer, measured),
+        statistics.small_batch(found, measured.batch_size, num_replicas),
+    ]
 
 
 def _far(layer: Layer, measured: Measured | None) -> Finding | None:
@@ -129,7 +145,7 @@ def _rank(finding: Finding) -> tuple:
 
 def _record(
     model: keras.Model,
-    layers: list[Layer],
+    folds: list[Folding],
     batches: Batches | None,
     measured: Measured | None,
     findings: list[Finding],
@@ -150,20 +166,20 @@ def _record(
         "data": None,
         "examples": measured.inference.examples if measured else None,
         "batch_size": measured.batch_size if measured else None,
-        "verdict": _verdict(layers, measured, findings),
+        "verdict": _verdict(folds, measured, findings),
         "modes": {
             name: {key: _finite(value) for key, value in tally.means.items()} if tally else {}
             for name, tally in tallies.items()
         },
         "findings": [_of_finding(one) for one in findings],
-        "layers": [_of_layer(model, layer, measured, findings) for layer in layers],
-        "picture": _picture(model, batches, measured, findings) if measured else None,
+        "layers": [_of_layer(one, measured, findings) for one in folds],
+        "picture": _picture(model, folds, batches, measured, findings) if measured else None,
     }
 
 
-def _verdict(layers: list[Layer], measured: Measured | None, findings: list[Finding]) -> str:
+def _verdict(folds: list[Folding], measured: Measured | None, findings: list[Finding]) -> str:
     problems = [one for one in findings if one.level == "problem"]
-    if not layers:
+    if not folds:
         return "There is no batch normalization in this model."
     if not problems:
         return (
@@ -190,15 +206,13 @@ def _of_finding(one: Finding) -> dict[str, Any]:
     }
 
 
-def _of_layer(
-    model: keras.Model, layer: Layer, measured: Measured | None, findings: list[Finding]
-) -> dict[str, Any]:
-    mine = {one.kind: one for one in findings if one.layer == layer.path}
+def _of_layer(fold: Folding, measured: Measured | None, findings: list[Finding]) -> dict[str, Any]:
+    layer, mine = fold.layer, {one.kind: one for one in findings if one.layer == fold.path}
     distance = measured.distances.get(id(layer)) if measured else None
     population = measured.populations.get(id(layer)) if measured else None
     noise = None if population is None else np.sqrt(np.mean(np.square(population.noise)))
     return {
-        "name": layer.path,
+        "name": fold.path,
         "class": "bnzoo" if isinstance(layer, BatchNormalization) else "keras",
         "channels": layer.moving_mean.shape[0],
         "momentum": layer.momentum,
@@ -207,19 +221,23 @@ def _of_layer(
         "noise": _finite(noise),
         "cost": _finite(measured.costs.get(id(layer))) if measured else None,
         "dead": int(mine["dead_channels"].numbers["dead"]) if "dead_channels" in mine else 0,
+        "folds": fold.text,
     }
 
 
 def _picture(
-    model: keras.Model, batches: Batches, measured: Measured, findings: list[Finding]
+    model: keras.Model,
+    folds: list[Folding],
+    batches: Batches,
+    measured: Measured,
+    findings: list[Finding],
 ) -> dict[str, Any] | None:
     """Return the channel that is farthest off, in the layer of the worst finding of that kind."""
     far = [one.layer for one in findings if one.kind == "far_statistics"]
-    found = {one.layer.path: one for one in measured.populations.values()}
     if not far:
         return None
-    population = found[far[0]]
-    layer, channel = population.layer, measured.distances[id(population.layer)].worst
+    layer = next(one.layer for one in folds if one.path == far[0])
+    population, channel = measured.populations[id(layer)], measured.distances[id(layer)].worst
     drawn = histogram(model, batches, population, channel)
     if drawn is None:
         return None
@@ -228,7 +246,7 @@ def _picture(
         return None
     data = [float(one[channel]) for one in (population.mean, population.variance)]
     return {
-        "layer": layer.path,
+        "layer": far[0],
         "channel": channel,
         "density": [float(value) for value in drawn[0]],
         "edges": [float(value) for value in drawn[1]],

@@ -37,20 +37,20 @@ class Finding:
     Attributes:
         kind: a key of `TITLES`.
         level: `"problem"`, which costs something or will; or `"note"`.
-        layer: its path in the model; None for the model.
         what: what is so.
         numbers: how bad it is: standard deviations, shares, loss and metrics it costs.
         what_to_do: a sentence.
         command: that repairs it, with SOURCE for the model; None where none does.
+        layer: its name behind those of the models and layers it is inside; None for the model.
     """
 
     kind: str
     level: Literal["problem", "note"]
-    layer: str | None
     what: str
     what_to_do: str
     numbers: dict[str, float] = dataclasses.field(default_factory=dict)
     command: str | None = None
+    layer: str | None = None
 
     @property
     def title(self) -> str:

@@ -65,7 +65,7 @@ def modes(measured: Measured) -> Finding | None:
         numbers = {"output_difference": difference}
     what_to_do, command = _repair(measured)
     text = f"On the same examples {found}."
-    return Finding("modes", "problem", None, text, what_to_do, numbers, command)
+    return Finding("modes", "problem", text, what_to_do, numbers, command)
 
 
 def _accuracies(one: Tally, other: Tally) -> str:
@@ -134,7 +134,6 @@ def far_statistics(
     return Finding(
         "far_statistics",
         "problem" if is_problem else "note",
-        layer.path,
         f"The moving mean is off by {mean_off:.2g} standard deviations, and the moving standard "
         f"deviation by a factor of {np.exp(ratio):.2g} (root mean square over channels).{costs}",
         what_to_do,
@@ -160,7 +159,6 @@ def small_batch(found: Population, batch_size: int, num_replicas: int) -> Findin
     return Finding(
         "small_batch",
         "problem",
-        layer.path,
         f"With batches of {batch_size}{where} the mean of a batch is off by {noise:.2g} standard "
         "deviations: that is noise in training, which inference does not have.",
         "Use larger batches, synchronized=True over replicas, group normalization "

@@ -9,6 +9,7 @@ import numpy as np
 from bnzoo.diagnosis.places import Place
 from bnzoo.diagnosis.record import Finding
 from bnzoo.surgery.affine import to_float64
+from bnzoo.surgery.fold import Folding
 from bnzoo.surgery.population import KNOWN_CALLS, Population, is_frozen
 
 SETTLED = 0.05
@@ -52,7 +53,6 @@ def not_finite(layer: Layer) -> Finding | None:
     return Finding(
         "not_finite",
         "problem",
-        layer.path,
         f"{named} {'has' if len(broken) == 1 else 'have'} NaN, infinity or a negative variance in "
         f"{max(broken.values())} of {layer.moving_mean.shape[0]} channels, which spoils every "
         "answer. One batch with NaN in it, or an empty one, does that to Keras' layer.",
@@ -92,7 +92,6 @@ def few_steps(layer: Layer, steps: int | None, found: Population | None) -> Find
     return Finding(
         "few_steps",
         "problem",
-        layer.path,
         f"After {steps:,} steps with momentum {momentum:g}, {100 * share:.0f} % of the moving "
         "statistics is still what they began with (mean 0, variance 1).",
         f"Recalibrate; or train on; or set the momentum to {lower:g} or lower next time.",
@@ -116,7 +115,6 @@ def frozen(layer: Layer, model: keras.Model) -> Finding | None:
     return Finding(
         "frozen",
         "note",
-        layer.path,
         f"It uses its moving statistics in training too: {why}.",
         f"Nothing, if that is what you want; else {undo}.",
     )
@@ -140,13 +138,12 @@ def redundant_bias(layer: Layer, place: Place) -> Finding | None:
     return Finding(
         "redundant_bias",
         "note",
-        layer.path,
         f"{place.bias_of!r} before it adds a bias, which subtracting the mean takes away again.",
         "Nothing for this model; next time use_bias=False there.",
     )
 
 
-def last_layer(layer: Layer, place: Place, model: keras.Model) -> Finding | None:
+def last_layer(place: Place, model: keras.Model) -> Finding | None:
     """Find outputs that are normalized: their scale no longer depends on what was learned."""
     if not place.is_last:
         return None
@@ -154,7 +151,6 @@ def last_layer(layer: Layer, place: Place, model: keras.Model) -> Finding | None
     return Finding(
         "last_layer",
         level,
-        layer.path,
         "It normalizes the model's outputs: over each batch they have the mean beta and the "
         "standard deviation gamma, so that they depend on the rest of the batch in training.",
         "Take it out and train on; keep it only where outputs of unit variance are wanted, as in "
@@ -173,7 +169,6 @@ def dead_channels(layer: Layer, place: Place, found: Population | None) -> Findi
     return Finding(
         "dead_channels",
         "problem" if share >= 0.5 else "note",
-        layer.path,
         f"{int(dead.sum())} of {dead.size} channels pass on nothing: {told}.",
         "Train with a lower learning rate or less weight decay on gamma; where it stays so, the "
         "layer has more channels than it needs.",
@@ -206,7 +201,6 @@ def exploding(layer: Layer, place: Place, found: Population | None) -> Finding |
     return Finding(
         "exploding",
         "problem",
-        layer.path,
         f"The largest variance of a channel is {largest:.2g}. Those of networks that train well "
         "are below a thousand.",
         "Lower the learning rate, clip gradients, scale the inputs to about 1, and look at the "
@@ -227,7 +221,6 @@ def far_from_zero(layer: Layer, found: Population | None) -> Finding | None:
     return Finding(
         "far_from_zero",
         "problem",
-        layer.path,
         f"The mean of a channel is {worst:,.0f} standard deviations from zero, where {dtype} keeps "
         "too little of what is above it.",
         "Center the inputs of the network, or take out the layer that adds the offset; compute "
@@ -243,7 +236,15 @@ def own_call(layer: Layer) -> Finding | None:
     return Finding(
         "own_call",
         "note",
-        layer.path,
         f"{type(layer).__name__} has a call of its own: only its weights were looked at.",
         "Nothing.",
+    )
+
+
+def not_folded(fold: Folding) -> Finding | None:
+    """Tell of a layer that export cannot merge into its neighbors, and why."""
+    if fold.merged:
+        return None
+    return Finding(
+        "not_folded", "note", f"Export: {fold.text}.", "Nothing: it costs a little in serving."
     )

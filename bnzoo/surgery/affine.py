@@ -53,7 +53,8 @@ class Affine:
     def of(cls, layer: keras.layers.Layer) -> "Affine":
         """Return what a batch normalization layer computes in inference."""
         mean, variance = to_float64(layer.moving_mean), to_float64(layer.moving_variance)
-        spread = np.sqrt(variance + layer.epsilon)
+        with np.errstate(invalid="ignore"):  # a broken variance stays one
+            spread = np.sqrt(variance + layer.epsilon)
         gamma = to_float64(layer.gamma) if layer.scale else np.ones_like(mean)
         beta = to_float64(layer.beta) if layer.center else np.zeros_like(mean)
         is_far = bool(np.any(np.abs(mean) > FAR * spread))
