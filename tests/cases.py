@@ -23,7 +23,24 @@ MODELS = [
     ("conv1d", {"input_shape": (9, 4), "filters": [4]}),  # the bare example
     ("conv1d", {"input_shape": (None, 4), "filters": [4], "classes": 3}),
     ("dense", {"input_shape": (4, 4, 1), "units": [8, 6], "classes": 3}),
+    ("f1", {"input_shape": (6,), "units": [6, 5], "classes": 3}),
+    (
+        "inception",
+        {
+            "input_shape": (8, 8, 1),
+            "filters": [3, 4],
+            "blocks": ["3a"],
+            "width": 0.05,
+            "classes": 3,
+        },
+    ),
     ("lenet", {"input_shape": (16, 16, 1), "filters": [2, 4], "units": [8, 6], "classes": 3}),
     ("one_conv", {"input_shape": (6, 6, 1), "filters": [4], "classes": 3}),
+    ("resnet", {"depth": 8, "input_shape": (8, 8, 1), "width": 0.25, "classes": 3}),
+    ("sigmoid_mlp", {"input_shape": (6,), "units": [6, 5], "classes": 3}),
     ("three_conv", {"input_shape": (6, 6, 1), "filters": [4, 3, 4], "classes": 3}),
+    ("vgg", {"input_shape": (8, 8, 1), "filters": [[4], [4, 5]], "units": [6], "classes": 3}),
 ]
+
+# Of many layers: in the quick suite only the placement of the paper, and nothing on JAX.
+LARGE_MODELS = ("inception", "resnet")

@@ -78,7 +78,9 @@ def test_python_dash_m_is_the_same_command():
 
 
 def test_models_datasets_and_configs_list_what_there_is(call):
-    assert "three_conv" in call("models")[1]
+    models = call("models")[1]
+    assert "three_conv" in models
+    assert re.search(r"^resnet +32 x 32 x 3 +10 +271,098  ResNet-20", models, re.MULTILINE)
     assert "devanagari_digits" in call("datasets")[1]
     assert "quickstart" in call("configs")[1]
 

@@ -142,8 +142,9 @@ def test_a_config_is_frozen(write):
         ),
         (
             "model.name=three_con",
-            "model.name: expected one of 'conv1d', 'dense', 'lenet', 'one_conv', 'three_conv', "
-            "got 'three_con'. Did you mean 'three_conv'?",
+            "model.name: expected one of 'conv1d', 'dense', 'f1', 'inception', 'lenet', "
+            "'one_conv', 'resnet', 'sigmoid_mlp', 'three_conv', 'vgg', got 'three_con'. "
+            "Did you mean 'three_conv'?",
         ),
         ("model.placement=befor", "Did you mean 'before'?"),
         (

@@ -18,14 +18,27 @@ def case_id(case) -> str:
     return name if "classes" in parameters or name != "conv1d" else "bare_conv1d"
 
 
-@pytest.fixture(params=PLACEMENTS)
-def placement(request) -> str:
+def placed_cases():
+    for case in cases.MODELS:
+        for placement in PLACEMENTS:
+            is_slow = case[0] in cases.LARGE_MODELS and placement != "before"
+            marks = [pytest.mark.slow] if is_slow else []
+            yield pytest.param((case, placement), marks=marks, id=f"{case_id(case)}-{placement}")
+
+
+@pytest.fixture(params=placed_cases())
+def placed_case(request):
     return request.param
 
 
-@pytest.fixture(params=cases.MODELS, ids=case_id)
-def case(request):
-    return request.param
+@pytest.fixture
+def case(placed_case):
+    return placed_case[0]
+
+
+@pytest.fixture
+def placement(placed_case) -> str:
+    return placed_case[1]
 
 
 @pytest.fixture
@@ -132,7 +145,7 @@ def idle_biases(model) -> set[str]:
     """Biases just before a normalization: their gradient is zero but for rounding."""
     pairs = zip(model.layers, model.layers[1:], strict=False)
     normalized = [layer for layer, following in pairs if following.name.startswith("bn_")]
-    return {layer.bias.path for layer in normalized if hasattr(layer, "bias")}
+    return {layer.bias.path for layer in normalized if getattr(layer, "bias", None) is not None}
 
 
 def test_saved_file_loads_in_safe_mode(model, tmp_path):
@@ -151,9 +164,11 @@ def test_saved_model_predicts_the_same(model, tmp_path):
         np.testing.assert_allclose(exported.serve(x), outputs(model, x), **CLOSE)
 
 
-def test_normalization_adds_four_numbers_per_channel(case, placement, model):
+def test_normalization_adds_four_numbers_per_channel(case, placement):
+    name, parameters = case[0], {**case[1], "use_bias": True}
+    model = build(name, placement, **parameters)
     normalized = [layer for layer in model.layers if layer.name.startswith("bn_")]
     channels = sum(layer.output.shape[-1] for layer in normalized)
-    plain = build(case[0], "none", **case[1])
+    plain = build(name, "none", **parameters)
     assert model.count_params() == plain.count_params() + 4 * channels
     assert (channels > 0) == (placement != "none")

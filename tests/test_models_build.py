@@ -132,7 +132,7 @@ def test_followed_weights_of_the_published_figure_exist():
 @pytest.mark.parametrize(
     ("name", "parameters", "words"),
     [
-        ("lent", {}, ["'lent'", "Did you mean 'lenet'?", "three_conv"]),
+        ("lent", {}, ["'lent'", "Did you mean 'lenet'", "three_conv"]),
         (3, {}, ["got 3", "conv1d"]),
         ("lenet", {"placement": "befor"}, ["placement", "'befor'", "Did you mean 'before'?"]),
         ("lenet", {"filterz": [1, 2]}, ["'filterz'", "Did you mean 'filters'?"]),

@@ -75,3 +75,34 @@ def test_seeds_make_weights_reproducible(initialization):
     first, again, other = weights(5), weights(5), weights(6)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0], other[0])
+
+
+def test_normal_kernels_are_those_of_the_sigmoid_network():
+    model = build("sigmoid_mlp")
+    for layer in (model.get_layer("dense_2"), model.get_layer("logits")):
+        kernel, bias = layer.get_weights()
+        # 1,000 numbers or more: their standard deviation is within 8 % of the true one.
+        assert np.std(kernel) == pytest.approx(0.1, rel=0.1)
+        assert np.abs(kernel).max() > 0.25
+        assert not bias.any()
+
+
+def test_he_kernels_have_twice_the_variance_of_one_over_fan_in():
+    kernel, bias = build("f1", initialization="he").get_layer("dense_2").get_weights()
+    assert np.var(kernel) == pytest.approx(2 / 512, rel=0.02)
+    assert not bias.any()
+
+
+@pytest.mark.parametrize("initialization", ["keras", "torch", "he", "normal"])
+def test_kernel_scale_multiplies_the_hidden_kernels_and_nothing_else(initialization):
+    def weights(scale):
+        keras.utils.set_random_seed(2)
+        model = build("lenet", initialization=initialization, kernel_scale=scale)
+        return {weight.path: weight.numpy() for weight in model.weights}
+
+    plain, scaled = weights(1), weights(0.01)
+    for path, values in plain.items():
+        is_hidden = path.endswith("kernel") and not path.startswith("logits")
+        expected = values * (0.01 if is_hidden else 1)
+        # Numbers near zero are differences of larger ones, and lose digits.
+        np.testing.assert_allclose(scaled[path], expected, rtol=1e-5, atol=1e-9)

@@ -12,12 +12,17 @@ from bnzoo.errors import InputError, plural
 
 @command("models")
 def list_models() -> None:
-    """List the models that a config can name."""
-    from bnzoo.config.models import MODEL_SCHEMAS
+    """List the models that a config can name, with shapes and parameters as published."""
+    from bnzoo.config.models import MODEL_SCHEMAS, model_parameters
     from bnzoo.config.own import OwnModel
 
-    zoo = [(name, schema.headline()) for name, schema in MODEL_SCHEMAS.items()]
-    _print_table([*zoo, ("<file.py>:<function>", OwnModel.headline())])
+    rows = [("model", "input", "outputs", "parameters", "")]
+    for name, schema in MODEL_SCHEMAS.items():
+        sizes = model_parameters(name).resolved()
+        shape = " x ".join(map(str, sizes.input_shape))
+        count = f"{schema.published_count:>10,}"
+        rows.append((name, shape, str(sizes.classes or "-"), count, schema.headline()))
+    _print_table([*rows, ("<file.py>:<function>", "any", "any", "", OwnModel.headline())])
 
 
 @command("datasets")
@@ -73,6 +78,7 @@ def check(
 
 def _print_table(rows) -> None:
     rows = list(rows)
-    width = max((len(name) for name, _ in rows), default=0)
-    for name, text in rows:
-        print(f"{name:<{width}}  {text}")
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())

@@ -1,41 +1,81 @@
-"""The parts that builders share: a linear layer and how it starts, normalization, activation.
+"""The parts that builders share: linear layers, normalization, activation.
 
 Blocks are numbered from 1 through a network, whatever their kind, and name their layers by that
 number: `conv_1`, `bn_1`, `relu_1`, ..., `dense_3`, `bn_3`, `relu_3`. Channels are always last,
 whatever the user's Keras configuration says.
 """
 
-import math
 from typing import Any
 
 import keras
 
 from bnzoo.config.models import ModelParameters
 from bnzoo.layers import BatchNormalization
+from bnzoo.models.initialization import initializers
 
 
-def conv2d_block(x: Any, index: int, filters: int, padding: str, parameters: Any) -> Any:
+def conv2d(
+    x: Any,
+    name: str,
+    filters: int,
+    kernel_size: int,
+    parameters: ModelParameters,
+    padding: str = "same",
+    strides: int = 1,
+    is_normalized: bool = False,
+) -> Any:
+    """Apply a square convolution, which a normalization may follow.
+
+    Args:
+        x: float tensor of shape (batch, height, width, channels).
+        name: of the layer.
+        filters: channels of the output.
+        kernel_size: height and width of the kernel, in pixels.
+        parameters: the model's.
+        padding: `"same"` or `"valid"`.
+        strides: pixels from one position of the kernel to the next.
+        is_normalized: a normalization follows without an activation in between, whatever the
+            model's `placement`.
+
+    Returns:
+        A tensor of shape (batch, new_height, new_width, filters).
+    """
+    return keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding=padding,
+        data_format="channels_last",
+        name=name,
+        **_hidden_arguments(parameters, kernel_size**2 * x.shape[-1], is_normalized),
+    )(x)
+
+
+def conv2d_block(
+    x: Any,
+    index: int,
+    filters: int,
+    kernel_size: int,
+    parameters: ModelParameters,
+    padding: str = "same",
+    strides: int = 1,
+) -> Any:
     """Apply a square convolution, then normalization and activation as placed.
 
     Args:
         x: float tensor of shape (batch, height, width, channels).
         index: number of the block in the network, from 1.
         filters: channels of the output.
+        kernel_size: height and width of the kernel, in pixels.
+        parameters: the model's.
         padding: `"same"` or `"valid"`.
-        parameters: the model's, with a `kernel_size`.
+        strides: pixels from one position of the kernel to the next.
 
     Returns:
         A tensor of shape (batch, new_height, new_width, filters).
     """
-    convolution = keras.layers.Conv2D(
-        filters,
-        parameters.kernel_size,
-        padding=padding,
-        data_format="channels_last",
-        name=f"conv_{index}",
-        **_hidden_arguments(parameters, fan_in=parameters.kernel_size**2 * x.shape[-1]),
-    )
-    return normalize_and_activate(convolution(x), index, parameters)
+    x = conv2d(x, f"conv_{index}", filters, kernel_size, parameters, padding, strides)
+    return normalize_and_activate(x, index, parameters)
 
 
 def conv1d_block(x: Any, index: int, filters: int, parameters: Any, mask: Any = None) -> Any:
@@ -94,13 +134,25 @@ def normalize_and_activate(
         A tensor of the same shape.
     """
     if parameters.placement == "before":
-        x = _normalize(x, index, parameters, mask)
-    if parameters.activation != "linear":
-        name = f"{parameters.activation}_{index}"
-        x = keras.layers.Activation(parameters.activation, name=name)(x)
+        x = normalize(x, f"bn_{index}", parameters, mask)
+    x = activate(x, index, parameters)
     if parameters.placement == "after":
-        x = _normalize(x, index, parameters, mask)
+        x = normalize(x, f"bn_{index}", parameters, mask)
     return x
+
+
+def normalize(x: Any, name: str, parameters: ModelParameters, mask: Any = None) -> Any:
+    """Apply batch normalization with the model's arguments to x of shape (batch, ..., channels)."""
+    normalization = BatchNormalization(name=name, **parameters.batch_norm.arguments())
+    return normalization(x) if mask is None else normalization(x, mask=mask)
+
+
+def activate(x: Any, index: int, parameters: ModelParameters) -> Any:
+    """Apply the model's activation, as a layer named by it and by the number of the block."""
+    if parameters.activation == "linear":
+        return x
+    name = f"{parameters.activation}_{index}"
+    return keras.layers.Activation(parameters.activation, name=name)(x)
 
 
 def flatten(x: Any) -> Any:
@@ -111,6 +163,16 @@ def flatten(x: Any) -> Any:
 def max_pool(x: Any, name: str) -> Any:
     """Halve height and width: (batch, height, width, channels) by the largest of each 2 x 2."""
     return keras.layers.MaxPooling2D(2, data_format="channels_last", name=name)(x)
+
+
+def average_over_pixels(x: Any) -> Any:
+    """Average each channel: (batch, height, width, channels) to (batch, channels)."""
+    return keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="average")(x)
+
+
+def drop(x: Any, name: str, share: float) -> Any:
+    """Set a share of the values to zero in training, and scale the others up."""
+    return keras.layers.Dropout(share, name=name)(x) if share else x
 
 
 def logits(x: Any, parameters: ModelParameters) -> Any:
@@ -130,16 +192,13 @@ def logits(x: Any, parameters: ModelParameters) -> Any:
         parameters.classes,
         dtype=keras.config.dtype_policy().variable_dtype,
         name="logits",
-        **linear_initializers(parameters.initialization, fan_in=x.shape[-1]),
+        **initializers(parameters, fan_in=x.shape[-1]),
     )(x)
 
 
-def _normalize(x: Any, index: int, parameters: ModelParameters, mask: Any) -> Any:
-    normalization = BatchNormalization(name=f"bn_{index}", **parameters.batch_norm.arguments())
-    return normalization(x) if mask is None else normalization(x, mask=mask)
-
-
-def _hidden_arguments(parameters: ModelParameters, fan_in: int) -> dict[str, Any]:
+def _hidden_arguments(
+    parameters: ModelParameters, fan_in: int, is_normalized: bool = False
+) -> dict[str, Any]:
     """Return bias and initializers of a linear layer that a normalization may follow."""
     has_activation = parameters.activation != "linear"
     norm_follows = parameters.placement == "before" or (
@@ -147,35 +206,6 @@ def _hidden_arguments(parameters: ModelParameters, fan_in: int) -> dict[str, Any
     )
     # The mean that normalization subtracts contains the bias, which therefore changes nothing.
     return {
-        "use_bias": parameters.use_bias or not norm_follows,
-        **linear_initializers(parameters.initialization, fan_in),
-    }
-
-
-def linear_initializers(initialization: str, fan_in: int) -> dict[str, Any]:
-    """Return the initializer arguments of one linear layer.
-
-    Each call makes new initializers, as a shared one would give two layers the same numbers. Their
-    seeds come from `keras.utils.set_random_seed`.
-
-    Args:
-        initialization: `"keras"` (glorot-uniform kernels, zero biases) or `"torch"`.
-        fan_in: inputs of one output: channels, times the positions of the kernel.
-
-    Returns:
-        Keyword arguments of a Keras `Dense` or `Conv` layer.
-
-    Source:
-        `torch.nn.Linear` and `torch.nn.Conv2d`: kaiming-uniform with a = sqrt(5), whose bound
-        sqrt(6 / ((1 + a**2) * fan_in)) is 1 / sqrt(fan_in); biases are uniform with that bound.
-    """
-    if initialization == "keras":
-        return {}
-    bound = 1 / math.sqrt(fan_in)
-    return {
-        # Its uniform bound is sqrt(3 * scale / fan_in), the same 1 / sqrt(fan_in).
-        "kernel_initializer": keras.initializers.VarianceScaling(
-            scale=1 / 3, mode="fan_in", distribution="uniform"
-        ),
-        "bias_initializer": keras.initializers.RandomUniform(-bound, bound),
+        "use_bias": parameters.use_bias or not (norm_follows or is_normalized),
+        **initializers(parameters, fan_in, parameters.kernel_scale),
     }

@@ -7,15 +7,26 @@ import keras
 
 from bnzoo.config.models import MODEL_NAMES, ModelParameters, model_parameters
 from bnzoo.config.own import OwnModel
-from bnzoo.models.networks import build_conv1d, build_dense, build_lenet, build_small_conv
+from bnzoo.models.conv1d import build_conv1d
+from bnzoo.models.dense import build_dense
+from bnzoo.models.inception import build_inception
+from bnzoo.models.lenet import build_lenet
 from bnzoo.models.own import build_own
+from bnzoo.models.resnet import build_resnet
+from bnzoo.models.small_conv import build_small_conv
+from bnzoo.models.vgg import build_vgg
 
 BUILDERS: dict[str, Callable[[Any], keras.Model]] = {
     "conv1d": build_conv1d,
     "dense": build_dense,
+    "f1": build_dense,
+    "inception": build_inception,
     "lenet": build_lenet,
     "one_conv": build_small_conv,
+    "resnet": build_resnet,
+    "sigmoid_mlp": build_dense,
     "three_conv": build_small_conv,
+    "vgg": build_vgg,
 }
 
 
