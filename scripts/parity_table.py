@@ -1,6 +1,7 @@
 """Export every network with every placement, and compare it with `model.predict` as users have it.
 
     python scripts/parity_table.py
+    python scripts/parity_table.py resnet vgg  # only these; the rows of others stay
 
 Each is trained for one epoch on the bundled digits, exported by `bnzoo export`, and asked about its
 test data in batches of 1, 7 and 128 by two kinds of new processes that know nothing of bnzoo:
@@ -35,7 +36,12 @@ DATA = {
     "conv1d": {"view": "rows", "min_length": 3},
     "lenet": {"image_size": [32, 32]},
 }
-MODEL = {"conv1d": {"classes": 10, "filters": [16]}}
+MODEL = {
+    "conv1d": {"classes": 10, "filters": [16]},
+    "inception": {"blocks": ["3a", "3c"], "width": 0.25},
+    "resnet": {"depth": 8},
+    "vgg": {"filters": [[16], [32, 32]], "units": [32]},
+}
 
 
 def measure(name: str, placement: str, folder: Path) -> dict:
@@ -83,10 +89,12 @@ def ask_saved_model_cli(export: Path, batches: list[np.ndarray]) -> dict[str, np
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", default=list_models())
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    rows = []
-    for name in list_models():
+    old = json.loads(arguments.out.read_text())["rows"] if arguments.out.exists() else []
+    rows = [row for row in old if row["model"] not in arguments.models]
+    for name in arguments.models:
         for placement in PLACEMENTS:
             with tempfile.TemporaryDirectory() as folder:
                 rows.append(measure(name, placement, Path(folder)))
@@ -95,7 +103,7 @@ def main() -> None:
         "command": " ".join(["python", "scripts/parity_table.py", *sys.argv[1:]]),
         "machine": {**machine(), "load": os.getloadavg()[0]},
         "versions": versions(),
-        "rows": rows,
+        "rows": sorted(rows, key=lambda row: (row["model"], PLACEMENTS.index(row["placement"]))),
     }
     arguments.out.write_text(json.dumps(report, indent=2) + "\n")
 
