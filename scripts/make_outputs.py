@@ -18,12 +18,14 @@ REPOSITORY = Path(__file__).parent.parent
 PAGES = (
     "README.md",
     "configs/README.md",
+    "bnzoo/diagnosis/README.md",
     "bnzoo/serving/README.md",
     "bnzoo/surgery/README.md",
     "bnzoo/tuning/README.md",
     "configs/own/README.md",
 )
-LONG_PAGES = ("configs/own/README.md",)  # it takes minutes, and CIFAR-10 in BNZOO_DATA_DIR
+# They take minutes, and real data in BNZOO_DATA_DIR.
+LONG_PAGES = ("configs/own/README.md", "bnzoo/diagnosis/README.md")
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 # These make an environment of their own: run by hand and by CI.
 NOT_RUN = ("scripts/quickstart", "scripts/test")

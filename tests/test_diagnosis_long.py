@@ -22,7 +22,7 @@ SCRIPTS = Path(__file__).parent.parent / "scripts"
 
 @pytest.fixture(scope="module")
 def cifar(data_dir):
-    splits = bnzoo.data.load("cifar10", batch_size=32)
+    splits = bnzoo.data.load("cifar10", batch_size=32, image_size=(64, 64))
     batches = splits.train.take(200).as_numpy_iterator()
     return [np.concatenate(one) for one in zip(*batches, strict=True)]
 
@@ -54,7 +54,7 @@ def test_mobilenet_trained_for_200_steps_has_no_problem(model, some):
 
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_broken_mobilenet_is_diagnosed_right(model, some, how):
-    layer = model.get_layer("block_3_expand_BN")
+    layer = model.get_layer("bn_Conv1")  # all that follows depends on it
     getattr(broken_models, how)(model, some, layer)
     found = bnzoo.diagnose(model, some)
     assert kinds(found) == BROKEN[how], str(found)
@@ -90,3 +90,24 @@ def test_trained_starters_have_no_problem(name, data_dir, tmp_path):
         found = bnzoo.diagnose(model, splits.train, 2048)
         assert found.record["modes"]["inference"]
         assert not found.problems, f"{variant}: {found}"
+
+
+def test_the_worked_example_collapses_and_is_repaired(data_dir, tmp_path):
+    script = SCRIPTS / "fine_tune_digits.py"
+    subprocess.run([sys.executable, script], cwd=tmp_path, check=True)
+    splits = bnzoo.data.load("mnist", batch_size=4, image_size=(32, 32))
+
+    def accuracy(model):
+        return model.evaluate(splits.test, verbose=0)[1]
+
+    collapsed = bnzoo.load_model(tmp_path / "collapsed.keras")
+    found = bnzoo.diagnose(collapsed, splits.train, 2048)
+    assert {"modes", "far_statistics"} <= kinds(found)
+    assert found.findings[0].command.startswith("bnzoo recalibrate")
+    before = accuracy(collapsed)
+    assert before < 0.6
+    assert accuracy(bnzoo.recalibrate(collapsed, splits.train, 2048)) > before + 0.3
+    assert "modes" not in kinds(bnzoo.diagnose(collapsed, splits.train, 2048))
+    frozen = bnzoo.load_model(tmp_path / "frozen.keras")
+    assert accuracy(frozen) > before
+    assert "modes" not in kinds(bnzoo.diagnose(frozen, splits.train, 2048))
