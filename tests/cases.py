@@ -42,5 +42,6 @@ MODELS = [
     ("vgg", {"input_shape": (8, 8, 1), "filters": [[4], [4, 5]], "units": [6], "classes": 3}),
 ]
 
-# Of many layers: in the quick suite only the placement of the paper, and nothing on JAX.
-LARGE_MODELS = ("inception", "resnet")
+# In the quick suite only with the placement of the paper, and not on JAX: they have many layers, or
+# are built as `dense` is.
+SLOW_MODELS = ("f1", "inception", "resnet", "sigmoid_mlp")

@@ -21,7 +21,7 @@ def case_id(case) -> str:
 def placed_cases():
     for case in cases.MODELS:
         for placement in PLACEMENTS:
-            is_slow = case[0] in cases.LARGE_MODELS and placement != "before"
+            is_slow = case[0] in cases.SLOW_MODELS and placement != "before"
             marks = [pytest.mark.slow] if is_slow else []
             yield pytest.param((case, placement), marks=marks, id=f"{case_id(case)}-{placement}")
 

@@ -17,12 +17,12 @@ import keras
 import numpy as np
 
 import bnzoo.models
-from cases import LARGE_MODELS, MODELS
+from cases import SLOW_MODELS, MODELS
 
 assert keras.backend.backend() == "jax"
 keras.utils.set_random_seed(0)
 for name, parameters in MODELS:
-    if (name in LARGE_MODELS) != (sys.argv[2] == "large"):
+    if (name in SLOW_MODELS) != (sys.argv[2] == "slow"):
         continue
     model = bnzoo.models.build(name, **parameters)
     x = np.random.rand(4, *[size or 7 for size in model.input_shape[1:]]).astype("float32")
@@ -45,16 +45,16 @@ for name, parameters in MODELS:
 """
 
 
-@pytest.mark.parametrize("size", ["small", pytest.param("large", marks=pytest.mark.slow)])
-def test_every_model_trains_on_jax_where_tensorflow_is_blocked(size, tmp_path):
+@pytest.mark.parametrize("kind", ["quick", pytest.param("slow", marks=pytest.mark.slow)])
+def test_every_model_trains_on_jax_where_tensorflow_is_blocked(kind, tmp_path):
     pytest.importorskip("jax")
     paths = [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
     result = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path / "model.keras"), size],
+        [sys.executable, "-c", SCRIPT, str(tmp_path / "model.keras"), kind],
         env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    assert f"trained {'resnet' if size == 'large' else 'three_conv'}" in result.stdout
+    assert f"trained {'resnet' if kind == 'slow' else 'three_conv'}" in result.stdout
