@@ -96,9 +96,9 @@ def _of_weights(
     broken, far = weights.not_finite(layer), _far(layer, measured)
     if broken:  # all else follows from it
         return [broken]
-    is_far = far is not None and far.level == "problem"
+    is_far = None if measured is None else far is not None and far.level == "problem"
     return [
-        weights.few_steps(layer, _steps(model), population) if is_far or not measured else None,
+        weights.few_steps(layer, _steps(model), is_far),
         weights.exploding(layer, place, population),
         weights.far_from_zero(layer, population),
         weights.dead_channels(layer, place, population),

@@ -62,38 +62,35 @@ def not_finite(layer: Layer) -> Finding | None:
     )
 
 
-def few_steps(layer: Layer, steps: int | None, found: Population | None) -> Finding | None:
-    """Find moving statistics that are still much of what they began with, a mean 0 and variance 1.
+def few_steps(layer: Layer, steps: int | None, is_far: bool | None) -> Finding | None:
+    """Find moving statistics that are still much of what they were before the optimizer's steps.
 
-    Those that came with the model did not begin there. A moving variance that did is at least the
-    share of it that is left, momentum ** steps. With data, statistics that did are nearer to that
-    share of the beginning and the rest of the data than to the data.
+    That is a problem where they are far from the data's. Without data, it is one where they may be
+    what a new layer has: a moving variance that began at 1 is at least the share of it that is
+    left, momentum ** steps. One that is smaller came with the model, and nothing is known.
+
+    Args:
+        layer: the layer.
+        steps: of its optimizer; None where it is not known.
+        is_far: whether its moving statistics are far from the data's; None without data.
     """
     momentum = layer.momentum
-    if not steps or momentum is None or is_frozen(layer):
+    if not steps or momentum is None or is_frozen(layer) or is_far is False:
         return None
     share = momentum**steps
-    is_initial = type(layer.moving_variance_initializer) is keras.initializers.Ones
-    mean, variance = to_float64(layer.moving_mean), to_float64(layer.moving_variance)
-    if share <= SETTLED or not is_initial or np.nanmin(variance, initial=np.inf) < 0.99 * share:
-        return None
-    if found is not None:
-        stddev = np.sqrt(found.variance + layer.epsilon)
-        blend = np.hypot(
-            (mean - (1 - share) * found.mean) / stddev,
-            np.log((variance + layer.epsilon) / (share + (1 - share) * found.variance)),
-        )
-        data = np.hypot(
-            (mean - found.mean) / stddev, np.log((variance + layer.epsilon) / stddev**2)
-        )
-        if not np.mean(blend**2) < np.mean(data**2):
+    if is_far is None:
+        is_one = type(layer.moving_variance_initializer) is keras.initializers.Ones
+        least = np.nanmin(to_float64(layer.moving_variance), initial=np.inf)
+        if not is_one or least < 0.99 * share:
             return None
+    if share <= SETTLED:
+        return None
     lower = np.floor(100 * SETTLED ** (1 / steps)) / 100
     return Finding(
         "few_steps",
         "problem",
         f"After {steps:,} steps with momentum {momentum:g}, {100 * share:.0f} % of the moving "
-        "statistics is still what they began with (mean 0, variance 1).",
+        "statistics is still what they were before them.",
         f"Recalibrate; or train on; or set the momentum to {lower:g} or lower next time.",
         {"steps": float(steps), "momentum": float(momentum), "initial_share": float(share)},
         "bnzoo recalibrate SOURCE DATA --out recalibrated.keras",
