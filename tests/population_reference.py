@@ -11,6 +11,15 @@ import numpy as np
 from normalized_models import norms
 
 
+def cut(x, sizes):
+    """Cut arrays into uneven batches."""
+    ends = np.cumsum(sizes)
+    return [
+        keras.tree.map_structure(lambda each, end=end, size=size: each[end - size : end], x)
+        for end, size in zip(ends, sizes, strict=True)
+    ]
+
+
 @contextmanager
 def policy(name):
     """Make layers of a dtype policy."""

@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras import layers
 from marks import KERAS_HAS_RENORM
 from normalized_models import KINDS, X, Y, compiled, data, make, norms, train
-from population_reference import statistics
+from population_reference import cut, statistics
 
 import bnzoo
 from bnzoo.errors import InputError
@@ -21,21 +21,11 @@ from bnzoo.surgery.population import is_frozen
 
 Keras, Ours = keras.layers.BatchNormalization, bnzoo.BatchNormalization
 BOTH = pytest.mark.parametrize("norm", [Keras, Ours])
-SIZES = (7, 12, 5, 8)
 EPSILON = 1e-3
 
 
-def cut(x, sizes=SIZES):
-    """Cut arrays into uneven batches."""
-    ends = np.cumsum(sizes)
-    return [
-        keras.tree.map_structure(lambda each, end=end, size=size: each[end - size : end], x)
-        for end, size in zip(ends, sizes, strict=True)
-    ]
-
-
 def batches(kind):
-    return cut(data(kind)[0])
+    return cut(data(kind)[0], (7, 12, 5, 8))
 
 
 def poison(model):
