@@ -5,6 +5,7 @@ measuring.py   passes over the data: by the batch, in inference, with recalibrat
 places.py      where a layer stands: what feeds it, what it feeds
 weights.py     what the weights alone tell
 statistics.py  what the data tell
+summary.py     all that was found, as JSON has it
 record.py      the findings: as a table, as JSON, as a page
 """
 

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 
 from bnzoo.diagnosis import statistics, weights
-from bnzoo.diagnosis.measuring import Measured, histogram, measure
+from bnzoo.diagnosis.measuring import Measured, measure
 from bnzoo.diagnosis.places import Place, places
 from bnzoo.diagnosis.record import TITLES, Diagnosis, Finding
-from bnzoo.layers import BatchNormalization
+from bnzoo.diagnosis.summary import record_of
 from bnzoo.surgery.batches import Batches
 from bnzoo.surgery.fold import Folding, fold_report
 from bnzoo.surgery.graph import check_model
@@ -71,7 +71,7 @@ def diagnose(
     folds = [one for one in fold_report(model) if one.layer.built]
     measured = measure(model, batches, progress) if batches and folds else None
     findings = sorted(_findings(model, folds, measured, num_replicas), key=_rank)
-    return Diagnosis(tuple(findings), _record(model, folds, batches, measured, findings))
+    return Diagnosis(tuple(findings), record_of(model, folds, batches, measured, findings))
 
 
 def _findings(
@@ -80,24 +80,25 @@ def _findings(
     found, where = [statistics.modes(measured)] if measured else [], places(model)
     for one in folds:
         place = where.get(id(one.layer), Place())
-        of_layer = [
-            *_of_weights(one.layer, place, model, measured),
-            *_of_data(one.layer, measured, num_replicas),
-            weights.not_folded(one),
-        ]
+        broken = weights.not_finite(one.layer)
+        # All else follows from a broken statistic.
+        of_layer = [broken] if broken else _of_layer(one.layer, place, model, measured)
+        if measured and id(one.layer) in measured.populations:
+            population = measured.populations[id(one.layer)]
+            of_layer.append(statistics.small_batch(population, measured.batch_size, num_replicas))
+        of_layer.append(weights.not_folded(one))
         found += [item and dataclasses.replace(item, layer=one.path) for item in of_layer]
     return [one for one in found if one is not None]
 
 
-def _of_weights(
+def _of_layer(
     layer: Layer, place: Place, model: keras.Model, measured: Measured | None
 ) -> list[Finding | None]:
     population = measured.populations.get(id(layer)) if measured else None
-    broken, far = weights.not_finite(layer), _far(layer, measured)
-    if broken:  # all else follows from it
-        return [broken]
+    far = _far(layer, measured)
     is_far = None if measured is None else far is not None and far.level == "problem"
     return [
+        far,
         weights.few_steps(layer, _steps(model), is_far),
         weights.exploding(layer, place, population),
         weights.far_from_zero(layer, population),
@@ -106,16 +107,6 @@ def _of_weights(
         weights.frozen(layer, model),
         weights.redundant_bias(layer, place),
         weights.own_call(layer),
-    ]
-
-
-def _of_data(layer: Layer, measured: Measured | None, num_replicas: int) -> list[Finding | None]:
-    if measured is None or id(layer) not in measured.populations:
-        return []
-    found = measured.populations[id(layer)]
-    return [
-        None if weights.not_finite(layer) else _far(layer, measured),
-        statistics.small_batch(found, measured.batch_size, num_replicas),
     ]
 
 
@@ -141,119 +132,3 @@ def _rank(finding: Finding) -> tuple:
     if finding.kind == "far_statistics":
         size = finding.numbers["distance"] + 1e3 * finding.numbers.get("loss", 0.0)
     return finding.level != "problem", list(TITLES).index(finding.kind), -np.nan_to_num(size)
-
-
-def _record(
-    model: keras.Model,
-    folds: list[Folding],
-    batches: Batches | None,
-    measured: Measured | None,
-    findings: list[Finding],
-) -> dict[str, Any]:
-    tallies = (
-        {
-            "inference": measured.inference,
-            "training": measured.training,
-            "recalibrated": measured.recalibrated,
-        }
-        if measured
-        else {}
-    )
-    return {
-        "kind": "diagnosis",
-        "model": model.name,
-        "source": None,
-        "data": None,
-        "examples": measured.inference.examples if measured else None,
-        "batch_size": measured.batch_size if measured else None,
-        "verdict": _verdict(folds, measured, findings),
-        "modes": {
-            name: {key: _finite(value) for key, value in tally.means.items()} if tally else {}
-            for name, tally in tallies.items()
-        },
-        "findings": [_of_finding(one) for one in findings],
-        "layers": [_of_layer(one, measured, findings) for one in folds],
-        "picture": _picture(model, folds, batches, measured, findings) if measured else None,
-    }
-
-
-def _verdict(folds: list[Folding], measured: Measured | None, findings: list[Finding]) -> str:
-    problems = [one for one in findings if one.level == "problem"]
-    if not folds:
-        return "There is no batch normalization in this model."
-    if not problems:
-        return (
-            "The batch normalization of this model is healthy."
-            if measured
-            else "The weights show no problem. With data (--data) there is more to see."
-        )
-    others = len({one.kind for one in problems}) - 1
-    more = f" {others} more kinds of problem below." if others > 1 else ""
-    more = " One more kind of problem below." if others == 1 else more
-    return f"{problems[0].title}. {problems[0].what} {problems[0].what_to_do}{more}"
-
-
-def _of_finding(one: Finding) -> dict[str, Any]:
-    return {
-        "kind": one.kind,
-        "title": one.title,
-        "level": one.level,
-        "layer": one.layer,
-        "what": one.what,
-        "numbers": {name: _finite(value) for name, value in one.numbers.items()},
-        "what_to_do": one.what_to_do,
-        "command": one.command,
-    }
-
-
-def _of_layer(fold: Folding, measured: Measured | None, findings: list[Finding]) -> dict[str, Any]:
-    layer, mine = fold.layer, {one.kind: one for one in findings if one.layer == fold.path}
-    distance = measured.distances.get(id(layer)) if measured else None
-    population = measured.populations.get(id(layer)) if measured else None
-    noise = None if population is None else np.sqrt(np.mean(np.square(population.noise)))
-    return {
-        "name": fold.path,
-        "class": "bnzoo" if isinstance(layer, BatchNormalization) else "keras",
-        "channels": layer.moving_mean.shape[0],
-        "momentum": layer.momentum,
-        "frozen": mine["frozen"].what if "frozen" in mine else None,
-        "distance": _finite(distance.mean) if distance else None,
-        "noise": _finite(noise),
-        "cost": _finite(measured.costs.get(id(layer))) if measured else None,
-        "dead": int(mine["dead_channels"].numbers["dead"]) if "dead_channels" in mine else 0,
-        "folds": fold.text,
-    }
-
-
-def _picture(
-    model: keras.Model,
-    folds: list[Folding],
-    batches: Batches,
-    measured: Measured,
-    findings: list[Finding],
-) -> dict[str, Any] | None:
-    """Return the channel that is farthest off, in the layer of the worst finding of that kind."""
-    far = [one.layer for one in findings if one.kind == "far_statistics"]
-    if not far:
-        return None
-    layer = next(one.layer for one in folds if one.path == far[0])
-    population, channel = measured.populations[id(layer)], measured.distances[id(layer)].worst
-    drawn = histogram(model, batches, population, channel)
-    if drawn is None:
-        return None
-    moving = [float(one.numpy()[channel]) for one in (layer.moving_mean, layer.moving_variance)]
-    if not np.isfinite(moving).all():
-        return None
-    data = [float(one[channel]) for one in (population.mean, population.variance)]
-    return {
-        "layer": far[0],
-        "channel": channel,
-        "density": [float(value) for value in drawn[0]],
-        "edges": [float(value) for value in drawn[1]],
-        "moving": dict(zip(("mean", "variance"), moving, strict=True)),
-        "data": dict(zip(("mean", "variance"), data, strict=True)),
-    }
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not np.isfinite(value) else float(value)

@@ -10,7 +10,7 @@ from bnzoo.surgery.linear import is_linear
 
 RELUS = ("relu", "relu6")
 # Layers that leave the scale of an output to what is before them.
-PASSING = ("Activation", "Softmax", "ReLU", "Flatten", "Reshape", "Dropout", "Identity", "Softmax")
+PASSING = ("Activation", "Softmax", "ReLU", "Flatten", "Reshape", "Dropout", "Identity")
 
 
 @dataclasses.dataclass(frozen=True)
