@@ -14,7 +14,7 @@ except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
 _HOMES = {
-    "BadBatches": "bnzoo.training.moving_statistics",
+    "BadBatches": "bnzoo.training.bad_batches",
     "BatchNormalization": "bnzoo.layers",
     "InputError": "bnzoo.errors",
     "Recalibrate": "bnzoo.surgery",

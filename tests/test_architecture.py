@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "training": {
         "config",
         "data",
+        "diagnosis",
         "environment",
         "files",
         "layers",

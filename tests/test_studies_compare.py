@@ -1,5 +1,6 @@
 """A study from its config to its summary: runs, numbers, stopping, going on."""
 
+import html
 import json
 import statistics
 
@@ -12,6 +13,7 @@ from bnzoo.reporting.report import write_study_report
 from bnzoo.serving import export_source
 from bnzoo.studies import compare
 from bnzoo.studies import study as study_module
+from bnzoo.studies.summary import shared_findings
 from bnzoo.training import train
 
 TREE = {
@@ -112,7 +114,7 @@ def test_the_summary_says_what_was_run(finished):
     assert list(summary["variants"]) == ["baseline", "before"]
     assert summary["variants"]["before"]["overrides"] == {"model.placement": "before"}
     said = [variant["verdict"] for variant in summary["variants"].values()]
-    assert summary["verdict"].splitlines() == [*said, summary["note"]]
+    assert summary["verdict"].splitlines() == [*said, *summary["note"].splitlines()]
 
 
 def test_the_numbers_are_those_of_the_runs(finished):
@@ -246,14 +248,28 @@ def test_an_error_in_a_run_stops_the_study_and_loses_nothing(tmp_path, unmeasure
     assert folder.run("after", 0).last_checkpoint()[0] == 1
 
 
-def test_a_study_says_that_moving_statistics_have_not_settled(tmp_path, unmeasured):
+def test_a_study_tells_the_problems_of_each_variant(tmp_path, unmeasured):
     """Or batch normalization would seem to do harm that more steps undo."""
     pairs = ("model.batch_norm", {"momentum": 0.999}), ("train.epochs", 1), ("compare.seeds", [0])
     summary, _ = study(tmp_path, *pairs)
-    assert summary["note"].startswith("Note: after ")
-    assert summary["verdict"].splitlines()[-1] == summary["note"]
+    assert summary["variants"]["baseline"]["findings"] == []
+    found = summary["variants"]["before"]["findings"]
+    assert any(
+        "Too few steps" in one["line"] and "(In 1 of 1 run.)" in one["line"] for one in found
+    )
+    titles = "; ".join(one["title"] for one in found)
+    assert summary["note"] == f"problem (before): {titles}. The report says more."
+    assert summary["verdict"].endswith(summary["note"])
     write_study_report(tmp_path, summary)
-    assert summary["note"] in (tmp_path / "report.html").read_text()
+    page = html.unescape((tmp_path / "report.html").read_text())
+    assert all(page.count(one["line"]) == 1 for one in found)
+
+
+def test_problems_that_several_runs_share_are_told_once():
+    one, two = ({"kind": kind, "title": kind, "line": f"{kind}."} for kind in ("far", "few"))
+    runs_of_it = [{"findings": [one, two]}, {"findings": [two | {"line": "few again."}]}, {}]
+    lines = [found["line"] for found in shared_findings(runs_of_it)]
+    assert lines == ["far. (In 1 of 2 runs.)", "few. (In 2 of 2 runs.)"]
 
 
 def test_a_diverged_run_is_a_result_and_the_study_goes_on(tmp_path, unmeasured):

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +17,7 @@ from tensorflow.python.framework import config as tf_config  # asking is not pub
 
 from bnzoo import config, files, load_model, runs
 from bnzoo.errors import InputError
-from bnzoo.training import train
+from bnzoo.training import findings, train
 
 TREE = {
     "seed": 7,
@@ -170,33 +169,38 @@ def test_a_completed_run_without_its_model_says_the_same_way_out_everywhere(fini
     assert again["status"] == "completed"
 
 
-@pytest.mark.parametrize(
-    ("batch_norm", "note"),
-    [
-        ({"momentum": 0.99}, "after 5 steps with momentum 0.99 .* settled: 95 % of"),
-        ({"momentum": 0.6}, "after 5 steps with momentum 0.6 .* settled: 8 % of"),
-        ({"momentum": 0.54}, None),
-        ({"momentum": None}, None),
-        (None, None),
-    ],
-    ids=str,
-)
-def test_a_run_says_when_its_moving_statistics_cannot_have_settled(tmp_path, batch_norm, note):
-    changes = {"model__batch_norm": batch_norm} if batch_norm else {"model__placement": "none"}
-    lines = []
+@pytest.mark.parametrize("momentum", [0.99, 0.2])
+def test_a_run_ends_with_the_problems_of_its_batch_normalization(tmp_path, momentum):
+    lines, changes = [], {"model__batch_norm": {"momentum": momentum}}
     summary = train(make_config(train__epochs=1, **changes), tmp_path, announce=lines.append)
-    notes = [line for line in lines if "have not settled" in line]
-    assert [bool(re.search(note, line)) for line in notes] == ([True] if note else [])
-    if note:
-        assert "set model.batch_norm.momentum=0.54 or lower" in notes[0]
-    if not batch_norm or batch_norm["momentum"] is None:
-        assert summary["moving_statistics"] is None
+    told = [line.removeprefix("problem: ") for line in lines if line.startswith("problem: ")]
+    assert told == [one["line"] for one in summary["findings"]]
+    assert json.loads((tmp_path / "summary.json").read_text())["findings"] == summary["findings"]
+    if momentum == 0.99:
+        found = {one["kind"]: one["line"] for one in summary["findings"]}
+        assert {"far_statistics", "few_steps"} <= found.keys()
+        assert len(summary["findings"]) == len(found)
+        assert "After 5 steps with momentum 0.99, 95 % of the moving stat" in found["few_steps"]
+        assert "set the momentum to 0.54 or lower" in found["few_steps"]
     else:
-        assert summary["moving_statistics"] == {
-            "momentum": batch_norm["momentum"],
-            "steps": 5,
-            "initial_share": pytest.approx(batch_norm["momentum"] ** 5),
-        }
+        assert told == []
+
+
+def test_without_batch_normalization_nothing_is_diagnosed(tmp_path, monkeypatch):
+    monkeypatch.setattr(findings, "diagnose", None)
+    summary = train(make_config(train__epochs=1, model__placement="none"), tmp_path)
+    assert summary["findings"] == []
+
+
+def test_a_diagnosis_that_fails_costs_no_training(tmp_path, monkeypatch):
+    def fails(*arguments):
+        raise RuntimeError("a layer of one's own. And more")
+
+    monkeypatch.setattr(findings, "diagnose", fails)
+    lines = []
+    summary = train(make_config(train__epochs=1), tmp_path, announce=lines.append)
+    assert summary["status"] == "completed"
+    assert "Batch normalization could not be diagnosed: a layer of one's own." in lines
 
 
 def test_one_epoch_is_not_called_epochs(tmp_path):

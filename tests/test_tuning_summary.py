@@ -132,13 +132,14 @@ def test_one_seed_settles_no_difference(tmp_path):
     assert verdict.endswith("One seed a trial: none of this is settled.")
 
 
-def test_the_note_on_moving_statistics_follows_the_best(tmp_path):
+def test_problems_of_batch_normalization_follow_the_best(tmp_path):
     trials = [({RATE: rate}, None, [0.95, 0.96]) for rate in RATES]
     checked = make_config(space={RATE: RATES}, executions_per_trial=2)
-    found = {"momentum": 0.99, "steps": 41, "initial_share": 0.66}
-    summary = summed_up(tmp_path, checked, trials, moving_statistics=found)
+    found = [{"kind": "few_steps", "title": "", "line": "Too few steps."}]
+    summary = summed_up(tmp_path, checked, trials, findings=found)
     assert summary["verdict"].splitlines()[1] == summary["note"]
-    assert "after 41 steps with momentum 0.99" in summary["note"]
+    runs_of_it = 2 * len(RATES)
+    assert summary["note"] == f"problem: Too few steps. (In {runs_of_it} of {runs_of_it} runs.)"
 
 
 def test_the_summary_says_what_stable_means_and_how_the_best_was_chosen(tmp_path):

@@ -1,10 +1,12 @@
 """From the run folders of a study to its summary: read, not remembered, so it can be made again."""
 
 import statistics
+from collections import Counter
 from typing import Any, NamedTuple
 
 from bnzoo import environment
 from bnzoo.config import BASELINE, Config
+from bnzoo.errors import plural
 from bnzoo.runs import StudyFolder
 from bnzoo.runs.metrics import main_metric
 from bnzoo.studies.statistics import (
@@ -14,7 +16,6 @@ from bnzoo.studies.statistics import (
     study_verdict,
     variant_verdict,
 )
-from bnzoo.training.moving_statistics import unsettled_note
 
 DESCRIBED = ("first_epoch_loss", "seconds_per_epoch")
 
@@ -43,7 +44,12 @@ def summarize(
     }
     for variant, entry in variants.items():
         entry["verdict"] = variant_verdict(variant, entry, variants[BASELINE], f"test_{main}")
-    note = moving_statistics_note(summaries)
+    note = "\n".join(
+        f"problem ({variant}): {'; '.join(one['title'] for one in entry['findings'])}. The report "
+        "says more."
+        for variant, entry in variants.items()
+        if entry["findings"]
+    )
     return {
         "kind": "study",
         "status": status,
@@ -61,15 +67,23 @@ def summarize(
     }
 
 
-def moving_statistics_note(summaries: list[dict[str, Any]]) -> str:
-    """Say of several runs that moving statistics have not settled; empty where they have.
+def shared_findings(summaries: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return what was found wrong with batch normalization, once each.
 
     Args:
-        summaries: of the runs that have ended.
+        summaries: of runs; what has not ended or is of an earlier version says nothing.
+
+    Returns:
+        `kind`, `title` and `line`, in the words of the first run and with how many runs have it.
     """
-    found = [one["moving_statistics"] for one in summaries if one.get("moving_statistics")]
-    worst = max(found, key=lambda one: one["initial_share"], default=None)
-    return unsettled_note(**worst) if worst else ""
+    found = [one for summary in summaries for one in summary.get("findings", ())]
+    first = {one["kind"]: one for one in reversed(found)}
+    counts = Counter(one["kind"] for one in found)
+    total = plural(sum("findings" in summary for summary in summaries), "run")
+    return [
+        first[kind] | {"line": f"{first[kind]['line']} (In {count} of {total}.)"}
+        for kind, count in counts.items()
+    ]
 
 
 class _Run(NamedTuple):
@@ -129,6 +143,7 @@ def _numbers(runs: list[_Run], baseline: list[_Run], tested: list[str]) -> dict[
         "steps_to_baseline_best": {"target": target, **describe(steps)},
         "difference": difference,
         "diverged": sum(run.entry["status"] == "diverged" for run in runs),
+        "findings": shared_findings([run.summary for run in runs]),
     }
 
 

@@ -15,7 +15,7 @@ from bnzoo.runs import RunFolder
 from bnzoo.saving import load_keras_file, save_model
 from bnzoo.training.building import build_for
 from bnzoo.training.callbacks import FollowWeights, Record
-from bnzoo.training.moving_statistics import moving_statistics, unsettled_note
+from bnzoo.training.findings import find_problems
 from bnzoo.training.settings import devices, run_settings
 from bnzoo.training.stopping import DivergenceStop, best_row, selection_metric, should_stop
 from bnzoo.training.tensorboard import tensorboard_callbacks
@@ -70,6 +70,7 @@ class _Run:
         self.steps_per_epoch = splits.steps_per_epoch
         self.epochs_done, self.model = self._model()
         self.divergence = DivergenceStop(self.steps_per_epoch, folder)
+        self.findings = []
         follow = config.train.follow_weights
         followers = [FollowWeights(self.model, follow, folder, self.epochs_done)] if follow else []
         description = self._description()
@@ -122,6 +123,8 @@ class _Run:
                 return self._finish("diverged")
             self._restore_best()
             tested = self.model.evaluate(self.splits.test, verbose=0, return_dict=True)
+            if math.isfinite(tested["loss"]):
+                self.findings = find_problems(self.model, self.splits.train, self.announce)
         except (KeyboardInterrupt, SystemExit):
             self._finish("interrupted")
             raise
@@ -133,9 +136,8 @@ class _Run:
         save_model(self.model, self.folder.model_file)
         summary = self._finish("completed", {key: float(value) for key, value in tested.items()})
         self.folder.drop_checkpoints()
-        note = unsettled_note(**moving) if (moving := summary["moving_statistics"]) else ""
-        if note:
-            self.announce(note)
+        for one in self.findings:
+            self.announce(f"problem: {one['line']}")
         return summary
 
     def _fit(self) -> None:
@@ -172,11 +174,7 @@ class _Run:
             "best": {"metric": metric, "row": best_row(rows, metric)},
             "test": tested,
             "model_epoch": self.model_epoch if tested else None,
-            "moving_statistics": (
-                moving_statistics(self.model, self.model_epoch * self.steps_per_epoch)
-                if tested
-                else None
-            ),
+            "findings": self.findings,
             "seconds": round(sum(row["seconds"] for row in rows), 3),
             "parameters": self.model.count_params(),
             "data": describe_splits(self.splits),

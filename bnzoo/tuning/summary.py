@@ -9,7 +9,7 @@ from bnzoo.config.tune import PLACEMENT, RATE
 from bnzoo.reporting import formatting
 from bnzoo.runs import SweepFolder
 from bnzoo.studies.statistics import describe, paired_difference, sentence
-from bnzoo.studies.summary import moving_statistics_note, origin, protocol
+from bnzoo.studies.summary import origin, protocol, shared_findings
 from bnzoo.tuning.importance import key_importance
 from bnzoo.tuning.trials import Trial, read_trials, run_score, trial_score
 from bnzoo.tuning.verdict import best_words, sweep_verdict
@@ -64,7 +64,7 @@ def summarize(
         ],
         "best": {**ranked[0], "words": best_words(ranked[0], objective)} if ranked else None,
         "chosen_by": _chosen_by(config, seeds),
-        "note": moving_statistics_note(summaries),
+        "note": "\n".join(f"problem: {one['line']}" for one in shared_findings(summaries)),
         "importance": key_importance(trials, tune.objective.direction),
     }
     return {**summary, "verdict": sweep_verdict(summary)}

@@ -1,12 +1,10 @@
-"""Moving statistics in training: whether they have settled, and batches they do not follow."""
+"""Batches in training that moving statistics do not follow."""
 
-import math
 import warnings
 
 import keras
 from keras import ops
 
-from bnzoo.errors import plural
 from bnzoo.layers import BatchNormalization
 from bnzoo.layers.finding import batch_norm_layers
 from bnzoo.ops.replicas import sum_over_replicas
@@ -14,50 +12,6 @@ from bnzoo.ops.replicas import sum_over_replicas
 ON_JAX = keras.backend.backend() == "jax"
 if ON_JAX:
     import jax
-
-
-SETTLED = 0.05
-"""Moving statistics have settled when no more than this share of their initial values is left."""
-
-
-def moving_statistics(model: keras.Model, steps: int) -> dict[str, float] | None:
-    """Return how much of their initial values moving statistics still have after so many steps.
-
-    Args:
-        model: whose batch normalization with the slowest moving averages counts.
-        steps: of training, 1 or more.
-
-    Returns:
-        `momentum`, `steps` and `initial_share`, momentum ** steps; None without moving averages.
-    """
-    found = (layer.momentum for layer in batch_norm_layers(model))
-    momentum = max((one for one in found if one is not None), default=None)
-    if momentum is None:
-        return None
-    return {"momentum": momentum, "steps": steps, "initial_share": momentum**steps}
-
-
-def unsettled_note(momentum: float, steps: int, initial_share: float) -> str:
-    """Say that moving statistics are still much of what they began with, and what helps.
-
-    Args:
-        momentum: of the layers.
-        steps: of training.
-        initial_share: of `moving_statistics`.
-
-    Returns:
-        One sentence or two; empty where they have settled.
-    """
-    if initial_share <= SETTLED:
-        return ""
-    longer = math.ceil(math.log(SETTLED, momentum)) if momentum < 1 else math.inf
-    lower = math.floor(100 * SETTLED ** (1 / steps)) / 100
-    return (
-        f"Note: after {plural(steps, 'step')} with momentum {momentum:g} the moving statistics of "
-        f"batch normalization have not settled: {100 * initial_share:.0f} % of them is what they "
-        "began with, and answers outside of training are worse than they could be. Train "
-        f"{longer:,} steps or more, or set model.batch_norm.momentum={lower:g} or lower."
-    )
 
 
 class BadBatches(keras.callbacks.Callback):
