@@ -25,6 +25,7 @@ from speed_tables import (
     model_lines,
     xla_lines,
 )
+from statistics_tables import statistics_lines
 
 from bnzoo.reporting import formatting
 from bnzoo.reporting.report import write_study_report
@@ -299,6 +300,7 @@ def page() -> str:
         "",
         *experiment_lines(),
         *figure_lines(),
+        *statistics_lines(),
         *speed_lines(),
         *serving_lines(),
     ]

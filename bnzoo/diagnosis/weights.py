@@ -54,8 +54,8 @@ def not_finite(layer: Layer) -> Finding | None:
         "not_finite",
         "problem",
         f"{named} {'has' if len(broken) == 1 else 'have'} NaN, infinity or a negative variance in "
-        f"{max(broken.values())} of {layer.moving_mean.shape[0]} channels, which spoils every "
-        "answer. One batch with NaN in it, or an empty one, does that to Keras' layer.",
+        f"{max(broken.values())} of {layer.moving_mean.shape[0]} channels, which spoils "
+        "answers. One batch with NaN in it, or an empty one, does that to Keras' layer.",
         repair,
         {name: float(count) for name, count in broken.items()},
         None if learned else "bnzoo recalibrate SOURCE DATA --out recalibrated.keras",
