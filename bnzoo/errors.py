@@ -36,7 +36,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def first_sentence(error: BaseException) -> str:
     """Return the first sentence of what another library's error says, on one line, no full stop."""
-    words = " ".join(re.sub(r"\x1b\[\d+m", "", str(error)).split())
+    text = re.sub(r"\x1b\[\d+m", "", str(error))
+    # TensorFlow puts a traceback before what an operation says, and its node behind it.
+    text = re.sub(r"(?s)^Graph execution error:.*\n(?=[^\n]+\n\s*\[\[\{\{node)", "", text)
+    words = " ".join(re.sub(r"(?s)\s*\[\[\{\{node.*", "", text).split())
     words = re.sub(r"^Exception encountered when calling \S+ ", "", words)  # as Keras begins
     return re.split(r"\.(?: |$)", words)[0] or type(error).__name__
 

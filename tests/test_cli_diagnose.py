@@ -131,7 +131,10 @@ BAD = {
     "missing data": (("model.keras", "--data", "folder:nothing"), "nothing"),
     "another shape": (("model.keras", "--data", "other.yaml"), "got (9, 9, 1)"),
     "a failing function": (("model.keras", "--data", "mine.py:load"), "mine.py, line 2: ZeroDiv"),
-    "other labels": (("model.keras", "--data", "mine.py:texts"), "labels that its loss takes"),
+    "other labels": (
+        ("model.keras", "--data", "mine.py:texts"),
+        "Cast string to float is not supported. Give",
+    ),
     "another page": (("model.keras", "--html", "mine.py"), "ends in .html, got mine.py"),
     "a page that is none": (("model.keras", "--html", "a.html"), "a.html: expected a new file"),
     "no layers": (("model.keras", "--custom-objects", "no.py"), "no.py: expected a Python file"),
