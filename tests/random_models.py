@@ -127,7 +127,7 @@ def build(spec, unknown_time=True):
 
     `unknown_time=False` makes an unknown number of time steps that of the data.
     """
-    norm = Norms(spec.inputs)
+    norm = Norms(spec)
     shape = (None, 3) if spec.inputs == "unknown" and unknown_time else SHAPES[spec.inputs]
     inputs = [keras.Input(shape)]
     x = layers.Masking()(inputs[0]) if spec.inputs == "masked" else inputs[0]
@@ -173,12 +173,14 @@ class Network(keras.Model):
 class Norms:
     """Makes batch normalization, one number after the other."""
 
-    def __init__(self, inputs):
-        self._inputs, self._count = inputs, 0
+    def __init__(self, spec):
+        # A time step that is masked in a whole batch has no statistics: float16 overflows there.
+        overflows = spec.inputs == "masked" and spec.policy == "mixed_float16"
+        self._last_axis, self._count = spec.inputs == "unknown" or overflows, 0
 
     def __call__(self, norm, last_axis=False):
         name, options = norm
-        if last_axis or self._inputs == "unknown":
+        if last_axis or self._last_axis:
             options = {key: value for key, value in options.items() if key != "axis"}
         self._count += 1
         return CLASSES[name](**options, name=f"norm_{self._count}")
