@@ -6,7 +6,7 @@ it by the batch as in training, while everything else in the model is in inferen
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import keras
 import numpy as np
@@ -73,9 +73,11 @@ def watched(
 
     Yields:
         A function that returns what was measured since it was last called, in the order of
-        `layers`.
+        `layers`, without those that are not built.
     """
-    sums = [_Sums(layer) for layer in layers]
+    layers = [layer for layer in layers if layer.built]
+    with _scope(model):
+        sums = [_Sums(layer) for layer in layers]
     for layer, one in zip(layers, sums, strict=True):
         layer.call = _watching(layer, one, by_batch)
     try:
@@ -85,6 +87,12 @@ def watched(
         for layer, one in zip(layers, sums, strict=True):
             del layer.call
             one.remove()
+
+
+def _scope(model: keras.Model) -> AbstractContextManager:
+    """Return where sums are weights of each replica, or a batch counts once for each of them."""
+    strategy = getattr(model, "distribute_strategy", None)  # of TensorFlow
+    return strategy.scope() if strategy and strategy.num_replicas_in_sync > 1 else nullcontext()
 
 
 @contextmanager

@@ -1,13 +1,14 @@
 """Population statistics: the moving averages of a trained model replaced by what the data has."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
 
 from bnzoo.errors import InputError, first_sentence
-from bnzoo.layers.finding import batch_norm_layers
+from bnzoo.layers.finding import batch_norm_layers, every_layer
 from bnzoo.surgery.affine import to_float64
 from bnzoo.surgery.batches import Batch, Batches
 from bnzoo.surgery.graph import check_model
@@ -82,8 +83,8 @@ def recalibrate(
     if not all(layer.built for layer in watchable_layers(model)):
         predict(model, batches.first())
     layers = _layers(model)
-    # With the states of seeds and of stateful layers, which inference may move.
-    kept = [(weight, weight.numpy()) for weight in model.non_trainable_variables]
+    statistics = {id(one) for layer in layers for one in layer.non_trainable_variables}
+    kept = state_of(model)
 
     def settle(populations: Callable[[], list[Population]], number: int) -> float:
         seen = 0
@@ -101,10 +102,34 @@ def recalibrate(
                 passes = range(1, len(layers) + 2)
                 next((one for one in passes if settle(populations, one) <= SETTLED), None)
     except BaseException:
+        statistics.clear()
+        raise
+    finally:
+        for weight, value in kept:
+            if id(weight) not in statistics:
+                weight.assign(value)
+    return model
+
+
+def state_of(model: keras.Model) -> list[tuple[keras.Variable, np.ndarray]]:
+    """Return what inference may move, with its values: seeds, counters, states, statistics."""
+    stateful = [one for one in every_layer(model) if getattr(one, "stateful", False)]
+    # Keras does not count these among the variables of a recurrent layer.
+    states = keras.tree.flatten([getattr(one, "states", None) for one in stateful])
+    states = [one for one in states if isinstance(one, keras.Variable)]
+    return [(one, one.numpy()) for one in [*model.non_trainable_variables, *states]]
+
+
+@contextmanager
+def state_kept(model: keras.Model) -> Iterator[None]:
+    """Let a model be used, and recalibrated, within a block, and be as it was afterwards."""
+    kept = state_of(model)
+    try:
+        yield
+    finally:
         for weight, value in kept:
             weight.assign(value)
-        raise
-    return model
+        model.reset_metrics()
 
 
 def predict(model: keras.Model, batch: Batch) -> Any:
