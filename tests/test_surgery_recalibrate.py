@@ -556,6 +556,38 @@ def test_behind_early_stopping_which_restores_weights():
     assert_fits(model, "sequential")
 
 
+REPLICAS = """
+import keras
+import numpy as np
+import tensorflow as tf
+
+cpu, two = tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, two)
+import bnzoo
+
+x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    norm = bnzoo.BatchNormalization(momentum=None, unbiased_moving_variance=True)
+    model = keras.Sequential([keras.Input((4,)), norm, keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+model.fit(x, x[:, :2], verbose=0, callbacks=[bnzoo.Recalibrate(x, batch_size=16)])
+np.testing.assert_allclose(norm.moving_mean.numpy(), x.mean(axis=0), atol=1e-6)
+np.testing.assert_allclose(norm.moving_variance.numpy(), x.var(axis=0, ddof=1), rtol=1e-5)
+assert norm.num_batches.numpy() == 4
+bnzoo.recalibrate(model, x, batch_size=32)
+assert norm.num_batches.numpy() == 2
+assert not bnzoo.diagnose(model, (x, x[:, :2])).problems
+"""
+
+
+def test_under_a_strategy_a_batch_counts_once():
+    paths = [str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-c", REPLICAS]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
 def test_each_epoch_within_a_fit_that_goes_on():
     traced, snapshot = Traced(), Snapshot()
     model, usual = make("sequential", Ours), compiled(make("sequential", Ours))
@@ -732,6 +764,10 @@ assert_fits(model, "sequential")
 found = np.mean((model.predict(X, verbose=0) - Y) ** 2)
 np.testing.assert_allclose(history["val_loss"][-1], found, rtol=1e-4)
 bnzoo.recalibrate(model, X, layer_by_layer=True)
+
+model.compile(keras.optimizers.SGD(0.01, gradient_accumulation_steps=2), "mse")
+model.fit(X, Y, batch_size=8, verbose=0)
+assert not bnzoo.diagnose(bnzoo.recalibrate(model, X), (X, Y)).problems
 print("done")
 """
 

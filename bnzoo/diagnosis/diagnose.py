@@ -83,12 +83,23 @@ def _findings(
         broken = weights.not_finite(one.layer)
         # All else follows from a broken statistic.
         of_layer = [broken] if broken else _of_layer(one.layer, place, model, measured)
-        if measured and id(one.layer) in measured.populations:
-            population = measured.populations[id(one.layer)]
-            of_layer.append(statistics.small_batch(population, measured.batch_size, num_replicas))
+        if measured:
+            of_layer += _of_data(one.layer, measured, num_replicas)
         of_layer.append(weights.not_folded(one))
         found += [item and dataclasses.replace(item, layer=one.path) for item in of_layer]
     return [one for one in found if one is not None]
+
+
+def _of_data(layer: Layer, measured: Measured, num_replicas: int) -> list[Finding | None]:
+    if id(layer) not in measured.bad_batches:  # it has a call of its own
+        return []
+    population = measured.populations.get(id(layer))
+    bad = measured.bad_batches[id(layer)]
+    found = [statistics.not_measured(population, bad)]
+    if population is not None:
+        size, number = measured.batch_size, measured.num_batches
+        found.append(statistics.small_batch(population, size, number, num_replicas))
+    return found
 
 
 def _of_layer(
@@ -96,7 +107,7 @@ def _of_layer(
 ) -> list[Finding | None]:
     population = measured.populations.get(id(layer)) if measured else None
     far = _far(layer, measured)
-    is_far = None if measured is None else far is not None and far.level == "problem"
+    is_far = None if population is None else far is not None and far.level == "problem"
     return [
         far,
         weights.few_steps(layer, _steps(model), is_far),
@@ -117,14 +128,18 @@ def _far(layer: Layer, measured: Measured | None) -> Finding | None:
         measured.populations[id(layer)],
         measured.distances[id(layer)],
         measured.costs.get(id(layer)),
-        statistics.is_worse(measured.inference, measured.training),
+        measured,
     )
 
 
 def _steps(model: keras.Model) -> int | None:
     """Return how many steps the optimizer has taken; None where nothing is known."""
     optimizer = getattr(model, "optimizer", None)
-    return int(optimizer.iterations.numpy()) if optimizer is not None else None
+    if optimizer is None:
+        return None
+    # Batch normalization moves with each batch, also where gradients are gathered over several.
+    gathered = getattr(optimizer, "inner_optimizer", optimizer).gradient_accumulation_steps or 1
+    return int(keras.ops.convert_to_numpy(optimizer.iterations)) * gathered
 
 
 def _rank(finding: Finding) -> tuple:

@@ -12,13 +12,19 @@ from bnzoo.errors import InputError, first_sentence
 from bnzoo.surgery.affine import to_float64
 from bnzoo.surgery.batches import Batch, Batches
 from bnzoo.surgery.population import Population, is_frozen, watchable_layers, watched
-from bnzoo.surgery.recalibrate import assign, predict
+from bnzoo.surgery.recalibrate import assign, predict, state_kept
 
 FEW = 512
 """Examples for what is measured layer by layer, and whose outputs are compared."""
 
 FAR = 0.3
 """Standard deviations from which on moving statistics are worth a closer look."""
+
+MOST_OUTPUTS = 1000
+"""Numbers of each output of an example that are compared: maps of pixels have millions."""
+
+LEAST_WIDTH = 1e-12
+"""Of a histogram, by the largest value: its bins would be narrower than float64 has digits."""
 
 MOST_COSTS = 3
 """Layers whose cost is measured, those farthest off: each is one more pass over a few examples."""
@@ -30,9 +36,11 @@ class Tally:
 
     Attributes:
         examples: how many.
-        means: loss and metrics, over the examples; empty without labels or a loss.
+        means: loss and metrics that are one number, averaged over the batches by their examples;
+            empty without labels or a loss.
         losses: of each batch.
-        outputs: of the first examples, of shape (examples, -1); None with labels and loss.
+        outputs: of the first examples, of shape (examples, -1); None with labels and loss, and
+            where examples have no outputs of their own.
     """
 
     examples: int
@@ -48,7 +56,9 @@ class Measured:
     Attributes:
         examples: how many.
         batch_size: of the first batch.
-        populations: of each layer that was reached, by its id: what it is given in training mode.
+        num_batches: how many.
+        populations: of each layer that was measured, by its id: what it is given in training mode.
+        bad_batches: by ids, how many batches gave a layer no finite statistics.
         distances: by the same ids, how far its moving statistics are from that.
         inference: the model as it is.
         training: every layer normalizes by the batch, but those that are frozen.
@@ -58,7 +68,9 @@ class Measured:
 
     examples: int
     batch_size: int
+    num_batches: int
     populations: dict[int, Population]
+    bad_batches: dict[int, int]
     distances: dict[int, "Distance"]
     inference: Tally
     training: Tally
@@ -119,14 +131,14 @@ def measure(model: keras.Model, batches: Batches, progress: Callable[[str, int],
         InputError: the data is empty, or the model or its loss cannot take it.
     """
     first, layers = batches.first(), watchable_layers(model)
-    has_loss = bool(model.compiled) and first.y is not None
     run = lambda what, part=batches: _tally(model, part, has_loss, progress, what)  # noqa: E731
-    kept = [(one, one.numpy()) for layer in layers for one in layer.non_trainable_variables]
-    try:
+    with state_kept(model):
+        has_loss = _has_loss(model, first)
         inference = run("inference mode")
         with watched(model, layers, by_batch=True) as populations:
             training = run("training mode")
-            found = [one for one in populations() if one.batches]
+            every = populations()
+        found = [one for one in every if one.batches]
         distances = {id(one.layer): Distance.of(one) for one in found}
         recalibrated, costs = None, {}
         free = [one for one in found if not is_frozen(one.layer)]
@@ -137,21 +149,30 @@ def measure(model: keras.Model, batches: Batches, progress: Callable[[str, int],
             recalibrated = run("recalibrated")
             if has_loss:
                 costs = _costs(model, batches, free, before, distances, run)
-    finally:
-        for weight, value in kept:
-            weight.assign(value)
-        if has_loss:
-            model.reset_metrics()
     return Measured(
         inference.examples,
         first.size,
+        sum(1 for _ in batches),
         {id(one.layer): one for one in found},
+        {id(one.layer): one.bad_batches for one in every},
         distances,
         inference,
         training,
         recalibrated,
         costs,
     )
+
+
+def _has_loss(model: keras.Model, first: Batch) -> bool:
+    """Tell whether a model says what its loss on labels is: some train with more than `compile`."""
+    if not model.compiled or first.y is None:
+        return False
+    try:
+        return "loss" in _tested(model, first)
+    except InputError:
+        if getattr(model, "loss", None) is None:
+            return False
+        raise
 
 
 def _costs(model, batches, free, before, distances, run) -> dict[int, float]:
@@ -191,12 +212,12 @@ def _tally(model, batches, has_loss, progress, what) -> Tally:
         sizes.append(batch.size)
         seen += batch.size
         progress(what, seen)
-    names = logs[0] if logs else ()
+    names = [name for name, value in logs[0].items() if np.ndim(value) == 0] if logs else []
     means = {
         name: float(np.average([float(one[name]) for one in logs], weights=sizes)) for name in names
     }
     losses = np.array([float(one["loss"]) for one in logs])
-    return Tally(seen, means, losses, np.concatenate(outputs) if outputs else None)
+    return Tally(seen, means, losses, _joined(outputs))
 
 
 def _tested(model: keras.Model, batch: Batch) -> dict[str, float]:
@@ -212,8 +233,22 @@ def _tested(model: keras.Model, batch: Batch) -> dict[str, float]:
 
 
 def _flat(answers: Any, size: int) -> np.ndarray:
-    parts = [np.asarray(one, "float64") for one in keras.tree.flatten(answers)]
-    return np.concatenate([one.reshape(size, -1) for one in parts], axis=1)
+    """Return some of the numbers that a model answers to each example, of shape (size, -1)."""
+    parts = [np.zeros((size, 0))]
+    for one in keras.tree.flatten(answers):
+        is_array = isinstance(one, np.ndarray) and one.dtype.kind not in "OSU"  # nor ragged
+        if is_array and one.size and one.shape[0] == size:
+            rows = one.reshape(size, -1)
+            some = np.linspace(0, rows.shape[1] - 1, min(rows.shape[1], MOST_OUTPUTS)).astype(int)
+            parts.append(rows[:, some].astype("float64"))
+    return np.concatenate(parts, axis=1)
+
+
+def _joined(outputs: list[np.ndarray]) -> np.ndarray | None:
+    """Put the outputs of batches together; of sequences as long as each batch, the beginning."""
+    outputs = [one for one in outputs if len(one)]
+    width = min((one.shape[1] for one in outputs), default=0)
+    return np.concatenate([one[:, :width] for one in outputs]) if width else None
 
 
 @contextmanager
@@ -224,7 +259,9 @@ def _caught(layer: keras.layers.BatchNormalization, channel: int, values: list):
     def call(inputs, training=None, mask=None):
         try:
             rows = keras.ops.convert_to_numpy(getattr(inputs, "flat_values", inputs))
-            values.append(np.take(rows, channel, int(layer.axis)).astype("float64").ravel())
+            rows = np.take(rows, channel, int(layer.axis)).astype("float64")
+            rows = rows if mask is None else rows[keras.ops.convert_to_numpy(mask)]
+            values.append(rows.ravel())
         except Exception:  # each backend has its own error for traced tensors
             pass
         return usual(inputs, training=training, mask=mask)
@@ -244,14 +281,20 @@ def histogram(model: keras.Model, batches: Batches, found: Population, channel: 
     """
     values = []
     layers = watchable_layers(model)
-    with watched(model, layers, by_batch=True), _caught(found.layer, channel, values):
+    with (
+        state_kept(model),
+        watched(model, layers, by_batch=True),
+        _caught(found.layer, channel, values),
+    ):
         for part in _few(batches)[:8]:
             model(part[0], training=False)
     values = np.concatenate(values) if values else np.zeros(0)
     values = values[np.isfinite(values)]
-    if values.size < 2 or np.ptp(values) == 0:
+    if values.size < 2:
         return None
     low, high = np.quantile(values, [0.001, 0.999])
-    return np.histogram(
-        values, bins=48, range=(low, max(high, np.nextafter(low, np.inf))), density=True
-    )
+    if high - low <= LEAST_WIDTH * np.abs(values).max():  # almost all of them are one value
+        low, high = values.min(), values.max()
+    if high - low <= LEAST_WIDTH * np.abs(values).max():
+        return None
+    return np.histogram(values, bins=48, range=(low, high), density=True)

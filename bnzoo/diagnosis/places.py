@@ -6,7 +6,7 @@ import keras
 
 from bnzoo.surgery.affine import CannotMerge
 from bnzoo.surgery.graph import Graph, as_functional, is_graph
-from bnzoo.surgery.linear import is_linear
+from bnzoo.surgery.linear import channel_axis, is_linear
 
 RELUS = ("relu", "relu6")
 # Layers that leave the scale of an output to what is before them.
@@ -20,13 +20,14 @@ class Place:
     Attributes:
         bias_of: name of the layer before it that adds a bias, for nothing else to use; or None.
         feeds_relu: whether a ReLU is all that uses its output.
-        is_first: whether it normalizes an input of the model.
+        is_first: whether it normalizes inputs of the model, with nothing that has weights between;
+            None where nothing is known.
         is_last: whether nothing with weights is between it and an output of the model.
     """
 
     bias_of: str | None = None
     feeds_relu: bool = False
-    is_first: bool = False
+    is_first: bool | None = None
     is_last: bool = False
 
 
@@ -45,7 +46,7 @@ def places(model: keras.Model) -> dict[int, Place]:
             inputs, output = graph.call(layer)
         except CannotMerge:  # it is called twice, for example
             continue
-        is_first = any(inputs is one for one in functional.inputs)
+        is_first = not any(map(graph.has_weights_before, keras.tree.flatten(inputs)))
         is_last = _reaches_output(graph, output, functional.outputs)
         if is_graph(layer):
             for key, place in places(layer).items():
@@ -68,6 +69,9 @@ def _bias_before(graph: Graph, layer: keras.layers.Layer) -> str | None:
     except CannotMerge:
         return None
     if not is_linear(before) or not getattr(before, "use_bias", False):
+        return None
+    ndim = len(graph.call(layer)[0].shape)
+    if channel_axis(before, ndim) != int(layer.axis) % ndim:
         return None
     is_linear_still = getattr(before, "activation", None) in (None, keras.activations.linear)
     return before.name if is_linear_still else None

@@ -14,6 +14,7 @@ TITLES = {
     "not_finite": "Statistics poisoned by NaN",
     "modes": "Training mode and inference mode disagree",
     "far_statistics": "Moving statistics far from the data's",
+    "not_measured": "Not measured",
     "few_steps": "Too few steps for the momentum",
     "exploding": "Exploding variance",
     "far_from_zero": "Means too far from zero for the precision",

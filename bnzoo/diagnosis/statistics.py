@@ -41,12 +41,20 @@ def is_worse(one: Tally, other: Tally) -> bool:
     return bool(is_larger and (not lost or max(lost) > 0.01))
 
 
+def disagree(one: Tally, other: Tally) -> bool:
+    """Tell whether a model is worse in one mode than in another; without a loss, if it differs."""
+    if one.means:
+        return is_worse(one, other)
+    difference = output_difference(one, other)
+    return difference is not None and difference >= DIFFERENT
+
+
 def modes(measured: Measured) -> Finding | None:
     """Compare the model in inference with how it is trained, on the same examples."""
     inference, training = measured.inference, measured.training
+    if not disagree(inference, training):
+        return None
     if inference.means:
-        if not is_worse(inference, training):
-            return None
         found = (
             f"the loss is {inference.means['loss']:.3g} in inference, and "
             f"{training.means['loss']:.3g} where each batch is normalized by itself, as in training"
@@ -56,11 +64,11 @@ def modes(measured: Measured) -> Finding | None:
         numbers |= {f"training_{name}": value for name, value in training.means.items()}
     else:
         difference = output_difference(inference, training)
-        if difference is None or difference < DIFFERENT:
-            return None
         found = (
             "the outputs in inference differ from those of training mode by "
             f"{difference:.2g} times their own spread"
+            if np.isfinite(difference)
+            else "there are outputs that are finite in training mode, and not in inference"
         )
         numbers = {"output_difference": difference}
     what_to_do, command = _repair(measured)
@@ -79,10 +87,12 @@ def _accuracies(one: Tally, other: Tally) -> str:
 def _repair(measured: Measured) -> tuple[str, str | None]:
     """Say what helps: recalibrated statistics, where these do."""
     repaired = measured.recalibrated
-    if repaired is not None and repaired.means and is_worse(repaired, measured.training):
+    if repaired is not None and disagree(repaired, measured.training):
+        loss = (
+            f" (loss {repaired.means['loss']:.3g}{_accuracy(repaired)})" if repaired.means else ""
+        )
         return (
-            "Recalibrated statistics alone do not repair it "
-            f"(loss {repaired.means['loss']:.3g}{_accuracy(repaired)}): train on with larger "
+            f"Recalibrated statistics alone do not repair it{loss}: train on with larger "
             "batches, with group normalization (bnzoo.replace_batch_norm(model, 'group_norm')), or "
             "with batch normalization frozen.",
             None,
@@ -99,16 +109,23 @@ def _accuracy(tally: Tally) -> str:
 
 
 def output_difference(one: Tally, other: Tally) -> float | None:
-    """Return the root mean square difference of outputs, by their spread over examples."""
+    """Return the root mean square difference of outputs, by their spread over examples.
+
+    Examples whose other outputs are not finite are left out; it is infinite where one's are not.
+    """
     if one.outputs is None or other.outputs is None:
         return None
-    spread = np.sqrt(np.mean(np.var(other.outputs, axis=0)))
-    difference = np.sqrt(np.mean(np.square(one.outputs - other.outputs)))
+    usable = np.isfinite(other.outputs).all(axis=1)
+    ones, others = one.outputs[usable], other.outputs[usable]
+    if not usable.any() or not np.isfinite(ones).all():
+        return float("inf") if usable.any() else None
+    spread = np.sqrt(np.mean(np.var(others, axis=0)))
+    difference = np.sqrt(np.mean(np.square(ones - others)))
     return float(difference / spread) if spread > 0 else None
 
 
 def far_statistics(
-    found: Population, distance: Distance, cost: float | None, worse: bool
+    found: Population, distance: Distance, cost: float | None, measured: Measured
 ) -> Finding | None:
     """Find moving statistics that are not those of the data."""
     layer = found.layer
@@ -117,8 +134,16 @@ def far_statistics(
     is_untouched = (
         not layer.moving_mean.numpy().any() and (layer.moving_variance.numpy() == 1).all()
     )
+    worse, repaired = disagree(measured.inference, measured.training), measured.recalibrated
     is_problem, command = distance.mean >= FAR or worse, RECALIBRATE
     what_to_do = "Recalibrate it."
+    if repaired is not None and is_worse(repaired, measured.inference):
+        before, after = (one.means["loss"] for one in (measured.inference, repaired))
+        what_to_do = (
+            f"Do not recalibrate it on this data: the loss is {after:.3g} then, not {before:.3g}. "
+            "See whether the data is like that of training, and train on."
+        )
+        command = None
     if is_frozen(layer):
         is_problem, command = is_untouched, None
         what_to_do = (
@@ -130,7 +155,9 @@ def far_statistics(
         float(np.sqrt(np.mean(np.square(values))))
         for values in (distance.mean_off, np.log(distance.spread_ratio))
     )
-    costs = f" They cost {cost:.2g} of loss by themselves." if cost is not None else ""
+    costs = "" if cost is None else f" They cost {cost:.2g} of loss by themselves."
+    if cost is not None and cost < 0:
+        costs = f" By themselves they lower the loss by {-cost:.2g}."
     return Finding(
         "far_statistics",
         "problem" if is_problem else "note",
@@ -143,10 +170,44 @@ def far_statistics(
     )
 
 
-def small_batch(found: Population, batch_size: int, num_replicas: int) -> Finding | None:
-    """Find batches whose mean is mostly chance."""
+def not_measured(found: Population | None, bad_batches: int) -> Finding | None:
+    """Tell of a layer that the data says nothing of, or not of every batch or channel."""
+    unseen = None if found is None else int((found.count == 0).sum())
+    if found is None and not bad_batches:
+        what = "The model did not use it on this data, so that only its weights were looked at."
+        what_to_do = (
+            "Nothing, if it has no use in inference; of a model that compiles its own call "
+            "(tf.function), diagnose a new one."
+        )
+        return Finding("not_measured", "note", what, what_to_do)
+    if not bad_batches and not unseen:
+        return None
+    if found is None or unseen:
+        level, share = "problem", "No batch has"
+        where = f" in {unseen} of {found.count.size} channels" if found else ""
+    else:
+        level, where = "note", ""
+        share = f"{bad_batches} of {bad_batches + found.batches} batches have no"
+    return Finding(
+        "not_measured",
+        level,
+        f"{share} finite statistics{where}: what reaches it is NaN, infinite, empty or masked.",
+        "Look for NaN in the data, and in the weights of the layers before it.",
+        {"bad_batches": float(bad_batches)},
+    )
+
+
+def small_batch(
+    found: Population, batch_size: int, num_batches: int, num_replicas: int
+) -> Finding | None:
+    """Find batches whose mean is mostly chance.
+
+    Nothing is said of a layer that is used more than once for each batch, on several inputs or time
+    steps: between them its means differ for other reasons.
+    """
     layer = found.layer
-    if is_frozen(layer) or found.batches < 2:
+    is_used_again = found.batches + found.bad_batches > num_batches
+    if is_frozen(layer) or found.batches < 2 or is_used_again:
         return None
     ghosts = getattr(layer, "virtual_batch_size", None)
     size = min(ghosts or batch_size, batch_size)

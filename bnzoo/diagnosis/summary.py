@@ -62,6 +62,8 @@ def _verdict(folds: list[Folding], measured: Measured | None, findings: list[Fin
     if not problems:
         return (
             "The batch normalization of this model is healthy."
+            if measured and measured.populations
+            else "The weights show no problem. The data said nothing: see below."
             if measured
             else "The weights show no problem. With data (--data) there is more to see."
         )

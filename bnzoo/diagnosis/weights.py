@@ -179,9 +179,10 @@ def _dead(layer: Layer, place: Place, found: Population | None) -> dict[str, np.
     gamma = to_float64(layer.gamma) if layer.scale else ones
     beta = to_float64(layer.beta) if layer.center else 0 * ones
     variance = to_float64(layer.moving_variance) if found is None else found.variance
+    seen = True if found is None else found.count > 0
     reasons = {
         "gamma is near 0": np.abs(gamma) <= NEAR_ZERO * max(1.0, np.abs(gamma).max(initial=0.0)),
-        "the variance is near 0": np.abs(variance) <= NEAR_ZERO * layer.epsilon,
+        "the variance is near 0": seen & (np.abs(variance) <= NEAR_ZERO * layer.epsilon),
     }
     if place.feeds_relu:
         never = beta < -NEVER_POSITIVE * np.abs(gamma) if found is None else found.maximum <= 0
@@ -197,9 +198,9 @@ def exploding(layer: Layer, place: Place, found: Population | None) -> Finding |
         return None
     return Finding(
         "exploding",
-        "problem",
+        "note" if place.is_first is None else "problem",
         f"The largest variance of a channel is {largest:.2g}. Those of networks that train well "
-        "are below a thousand.",
+        f"are below a thousand{', but at their inputs' if place.is_first is None else ''}.",
         "Lower the learning rate, clip gradients, scale the inputs to about 1, and look at the "
         "initialization of the layers before it.",
         {"variance": largest},

@@ -132,6 +132,14 @@ class Graph:
         """Return what a tensor is handed to, layers and operations, each with what it makes."""
         return [(node.operation, node.outputs) for node in self._users.get(id(tensor), [])]
 
+    def has_weights_before(self, tensor: keras.KerasTensor) -> bool:
+        """Tell whether anything with weights is between the inputs of the model and a tensor."""
+        node = self._makers.get(id(tensor))
+        if node is None:
+            return False
+        has_some = bool(getattr(node.operation, "weights", ()))
+        return has_some or any(map(self.has_weights_before, node.input_tensors))
+
     def maker(self, layer: keras.layers.Layer) -> keras.Operation:
         """Return what makes a layer's input.
 
