@@ -45,7 +45,7 @@ def test_the_worst_comes_with_the_command_that_repairs_it(call):
     off(5.0)
     code, out, err = call("diagnose", "model.keras", "--data", "digits", "--batch-size", 16)
     assert (code, err) == (0, "")
-    assert "1,438 examples of digits, training split" in out
+    assert "1,438 examples of digits, training split, values 0 to 1" in " ".join(out.split())
     repair = "bnzoo recalibrate model.keras digits --batch-size 16 --out recalibrated.keras"
     assert f"  {repair}\n" in out
     assert call(*repair.split()[1:])[0] == 0
@@ -74,6 +74,7 @@ def test_the_page_is_written_where_it_is_said(call):
     page = Path("pages/one.html").read_text()
     assert page.count("<svg") == 1  # the picture; of one layer there is no depth to draw
     assert "Training mode against inference" in page
+    assert "1,438 examples, batches of 32, values 0 to 1</dd>" in page
 
 
 def test_a_run_is_diagnosed_on_its_own_training_split(call):
@@ -119,8 +120,8 @@ def test_a_model_without_batch_normalization_is_no_error(call):
     for options in ((), ("--data", "digits"), ("--html", "page.html")):
         code, out, err = call("diagnose", "plain.keras", *options)
         assert (code, err) == (0, "")
-        assert "There is no batch normalization in this model." in out
-    assert Path("page.html").exists()
+        assert ": There is no batch normalization in this model." in out
+    assert "<dt>Data</dt>" not in Path("page.html").read_text()
 
 
 BAD = {
@@ -128,6 +129,12 @@ BAD = {
     "no file": (("nothing.keras",), "nothing.keras: no such file"),
     "an unfinished run": (("empty",), "empty: expected a run folder"),
     "unknown data": (("model.keras", "--data", "digitz"), "Did you mean 'digits'"),
+    "a file without its kind": (("model.keras", "--data", "mine.npz"), "Write npz:mine.npz."),
+    "a folder without its kind": (("model.keras", "--data", "my/images"), "Write folder:my/images"),
+    "no function": (
+        ("model.keras", "--data", "mine.py:lod"),
+        "mine.py:lod: expected lod in mine.py, found none. Did you mean 'load'?",
+    ),
     "missing data": (("model.keras", "--data", "folder:nothing"), "nothing"),
     "another shape": (("model.keras", "--data", "other.yaml"), "got (9, 9, 1)"),
     "a failing function": (("model.keras", "--data", "mine.py:load"), "mine.py, line 2: ZeroDiv"),

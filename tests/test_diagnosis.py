@@ -13,7 +13,10 @@ from keras import layers
 import bnzoo
 import bnzoo.data
 from bnzoo.diagnosis import Diagnosis
+from bnzoo.diagnosis.measuring import Tally
+from bnzoo.diagnosis.statistics import is_worse
 from bnzoo.errors import InputError
+from bnzoo.reporting.formatting import MINUS
 
 # What each way to break a model is found as: the kinds of problem.
 BROKEN = {
@@ -115,6 +118,51 @@ def test_the_cost_and_the_repair_are_told_and_true(model, digits):
     after = model.evaluate(*digits, verbose=0)
     assert after[0] == pytest.approx(found.record["modes"]["recalibrated"]["loss"], rel=1e-3)
     assert not bnzoo.diagnose(model, digits).problems
+
+
+def test_the_verdict_names_the_layer_and_what_recalibration_changes(model, digits):
+    """The modes agree here, whatever the layers do: the head's weights are zeros."""
+    model.layers[-1].kernel.assign(0 * model.layers[-1].kernel)
+    for _ in range(2):
+        broken_models.too_wide(model, digits, norms(model)[1])
+    found = bnzoo.diagnose(model, digits)
+    assert kinds(found) == {"far_statistics"}
+    verdict = found.record["verdict"]
+    assert verdict.startswith(f"Moving statistics far from the data's ({norms(model)[1].name}). ")
+    assert "e+" not in verdict  # thousands are written out
+    means = found.record["modes"]["inference"]
+    told = [f"{name} {means[name]:.3g} becomes {means[name]:.3g}" for name in means]
+    assert f"Recalibrate it. With recalibrated statistics {', '.join(told)}." in verdict
+
+
+def test_the_momentum_is_told_before_what_follows_from_it(model, digits):
+    broken_models.never_trained(model, digits, norms(model)[1])
+    order = list(dict.fromkeys(one.kind for one in bnzoo.diagnose(model, digits).problems))
+    assert order == ["modes", "few_steps", "far_statistics"]
+
+
+def test_data_that_seem_scaled_otherwise_than_in_training_are_doubted(model, digits):
+    x, y = digits
+    found = bnzoo.diagnose(model, (8 * x - 4, y))
+    assert found.problems
+    assert found.record["values"] == [-4, 4]
+    doubt = "Only the layer nearest to the input is off: first make sure that the data are scaled"
+    assert doubt in found.record["verdict"]
+    assert f"here they have values {MINUS}4 to 4." in found.record["verdict"]
+    broken_models.far_off(model, digits, norms(model)[1])
+    assert doubt not in bnzoo.diagnose(model, digits).record["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "examples", "worse"),
+    [(0.09, 1024, True), (0.18, 1024, False), (0.09, 32, False), (0.30, 1024, False)],
+)
+def test_a_fifth_of_the_accuracy_is_worse_at_any_loss(accuracy, examples, worse):
+    losses = np.full(examples // 32, 2.2)
+    one, other = (
+        Tally(examples, {"loss": 2.2, "accuracy": share}, losses, None) for share in (accuracy, 0.2)
+    )
+    assert is_worse(one, other) is worse
 
 
 def test_moving_statistics_that_came_with_the_model_are_not_too_few_steps(model, digits):
@@ -244,7 +292,7 @@ def test_a_model_without_batch_normalization_says_so(digits):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
     found = bnzoo.diagnose(model, np.ones((8, 4), "float32"))
     assert found.findings == ()
-    assert "no batch normalization" in str(found)
+    assert str(found) == f"{model.name}: There is no batch normalization in this model."
 
 
 def test_the_record_is_json_and_the_table_readable(model, digits):
@@ -255,7 +303,12 @@ def test_the_record_is_json_and_the_table_readable(model, digits):
     assert [one["level"] for one in record["findings"]] == sorted(
         (one["level"] for one in record["findings"]), reverse=True
     )
-    assert max(map(len, str(found).splitlines())) <= 100
+    assert f"  inference   {record['modes']['inference']['accuracy']:18.4f}    not finite" in str(
+        found
+    )
+    far_away = found.named("model.keras", f"npz:{'folder/' * 8}data.npz, training split", {})
+    for one in (found, far_away):
+        assert max(map(len, str(one).splitlines())) <= 100
     picture = record["picture"]
     assert picture["layer"] == norms(model)[1].name
     widths = np.diff(picture["edges"])

@@ -91,12 +91,13 @@ def test_moving_statistics_far_off_leave_the_data_to_be_seen(tmp_path, moving):
     assert f"moving statistics: {moving['mean']:.3g} ± {spread:.3g}".replace("-", MINUS) in text
 
 
-def test_what_was_not_measured_is_a_dash(tmp_path):
+def test_a_loss_that_is_not_finite_says_so_and_what_was_not_measured_is_a_dash(tmp_path):
     record = make_record(3)
     record["modes"]["recalibrated"] = {"loss": None, "accuracy": None}
     record["layers"][1]["distance"] = record["findings"][0]["numbers"]["loss"] = None
     _, page = write(tmp_path, record)
-    assert "by the statistics of the data \N{EN DASH} \N{EN DASH}" in page.text
+    assert "by the statistics of the data not finite not finite" in page.text
+    assert "\N{EN DASH}" in page.text
 
 
 def test_the_page_stands_alone_and_is_described(tmp_path):

@@ -52,9 +52,10 @@ ModelSource = Annotated[
     ),
 ]
 DATA_HELP = (
-    "Whose training split is taken, without augmentation: a data set, brought to the size of the "
-    "model's input, its pixels to [0, 1]; a config, mine.yaml, whose data are taken as they are; "
-    "or a function of your own, my_data.py:load, which is run. Default: the data of the run."
+    "Whose training split is taken, without augmentation: a data set (`bnzoo datasets` "
+    "lists them), brought to the size of the model's input, its pixels to [0, 1]; a config, "
+    "mine.yaml, whose data are taken as they are; or a function of your own, my_data.py:load, "
+    "which is run. Default: the data of the run."
 )
 NumSamples = Annotated[
     int, typer.Option("--num-samples", min=1, metavar="N", help="Examples to use at most.")

@@ -71,6 +71,8 @@ def _check_name(name: str) -> str:
         return checked_reference(name)
     if kind not in _PREFIXES and name not in DATASETS:
         hint = nearest(name, [*(known for known in DATASETS if "<" not in known), *_PREFIXES])
+        if name.endswith(".npz") or "/" in name:
+            hint = f"Write {'npz' if name.endswith('.npz') else 'folder'}:{name}."
         known = ", ".join(DATASETS)
         raise ValueError(f"expected one of {known}, got {name!r}. {hint or 'Choose one of these.'}")
     return name

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bnzoo.errors import plural
+from bnzoo.reporting.formatting import value_range
 
 TITLES = {
     "not_finite": "Statistics poisoned by NaN",
     "modes": "Training mode and inference mode disagree",
-    "far_statistics": "Moving statistics far from the data's",
     "not_measured": "Not measured",
     "few_steps": "Too few steps for the momentum",
+    "far_statistics": "Moving statistics far from the data's",
     "exploding": "Exploding variance",
     "far_from_zero": "Means too far from zero for the precision",
     "small_batch": "Batch too small for batch normalization",
@@ -115,10 +116,18 @@ class Diagnosis:
 def problem_lines(findings: tuple[Finding, ...]) -> list[str]:
     """Tell the problems in one line each: layers with the same one are told together."""
     return [
-        f"{group[0].title}{_where(group)}: {group[0].what} {group[0].what_to_do}"
+        f"{group[0].title}{place_of(group)}: {group[0].what} {group[0].what_to_do}"
         for group in _grouped(findings)
         if group[0].level == "problem"
     ]
+
+
+def place_of(group: list[Finding]) -> str:
+    """Name the first of the layers that have the same finding, and count the others."""
+    if group[0].layer is None:
+        return ""
+    others = f" and {plural(len(group) - 1, 'other layer')}" if len(group) > 1 else ""
+    return f" ({group[0].layer}{others})"
 
 
 def _grouped(findings: tuple[Finding, ...]) -> list[list[Finding]]:
@@ -128,19 +137,16 @@ def _grouped(findings: tuple[Finding, ...]) -> list[list[Finding]]:
     return list(groups.values())
 
 
-def _where(group: list[Finding]) -> str:
-    if group[0].layer is None:
-        return ""
-    others = f" and {plural(len(group) - 1, 'other layer')}" if len(group) > 1 else ""
-    return f" ({group[0].layer}{others})"
-
-
 def _lines(found: Diagnosis) -> list[str]:
     record = found.record
+    if not record["layers"]:
+        return [f"{record['model']}: {record['verdict']}"]
     layers = plural(len(record["layers"]), "layer")
     data = f"{record['examples']:,} examples" if record["examples"] else "no data"
     of_data = f" of {record['data']}" if record["data"] and record["examples"] else ""
-    lines = [f"{record['model']}: {layers} of batch normalization, {data}{of_data}"]
+    values = f", {value_range(record['values'])}" if record["values"] else ""
+    title = f"{record['model']}: {layers} of batch normalization, {data}{of_data}{values}"
+    lines = textwrap.wrap(title, WIDTH, break_long_words=False, break_on_hyphens=False)
     lines += textwrap.wrap(record["verdict"], WIDTH)
     modes = {name: values for name, values in record["modes"].items() if values}
     if modes:
@@ -152,7 +158,7 @@ def _lines(found: Diagnosis) -> list[str]:
         ]
     for group in _grouped(found.findings):
         first = group[0]
-        lines += ["", f"{first.level}: {first.title}{_where(group)}"]
+        lines += ["", f"{first.level}: {first.title}{place_of(group)}"]
         lines += _wrapped(first.what)
         lines += _wrapped(first.what_to_do)
         if first.command:
@@ -165,4 +171,4 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return "not finite" if value is None else f"{value:.4f}"

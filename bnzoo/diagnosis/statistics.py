@@ -16,7 +16,10 @@ NOISY = 0.4
 """Standard deviations by which the mean of a batch may be off: that of about six samples."""
 
 MORE_LOSS = 0.2
-"""Share of the loss by which inference may be worse."""
+"""Share of the loss, or of the accuracy, by which inference may be worse."""
+
+POINT = 0.01
+"""Accuracy that must be lost at least."""
 
 DIFFERENT = 1.0
 """Root mean square by which outputs may differ between the modes, in their own spread."""
@@ -28,7 +31,9 @@ def is_worse(one: Tally, other: Tally) -> bool:
     """Tell whether a model is worse in one mode than in another, by more than chance.
 
     The loss must be larger by `MORE_LOSS`, and by three standard errors of the mean difference of
-    the batches; and where an accuracy is measured, a point of it must be lost.
+    the batches; and where an accuracy is measured, a point of it must be lost. Or an accuracy must
+    be lower by `MORE_LOSS`, a point and three standard errors: of a network that has only begun to
+    learn it says more than the loss.
     """
     if not one.means or not np.isfinite(other.means["loss"]):
         return False
@@ -37,8 +42,15 @@ def is_worse(one: Tally, other: Tally) -> bool:
     gap = one.losses - other.losses
     error = gap.std(ddof=1) / np.sqrt(gap.size) if gap.size > 1 else 0.0
     is_larger = gap.mean() > max(MORE_LOSS * abs(other.losses.mean()), 3 * error)
-    lost = [other.means[name] - one.means[name] for name in one.means if "accuracy" in name]
-    return bool(is_larger and (not lost or max(lost) > 0.01))
+    shares = [(one.means[name], other.means[name]) for name in one.means if "accuracy" in name]
+    if any(_is_lower(*pair, other.examples) for pair in shares):
+        return True
+    return bool(is_larger and (not shares or max(high - low for low, high in shares) > POINT))
+
+
+def _is_lower(low: float, high: float, examples: int) -> bool:
+    chance = np.sqrt(2 * max(high * (1 - high), 0) / examples)
+    return high - low > max(MORE_LOSS * high, POINT, 3 * chance)
 
 
 def disagree(one: Tally, other: Tally) -> bool:
@@ -136,7 +148,7 @@ def far_statistics(
     )
     worse, repaired = disagree(measured.inference, measured.training), measured.recalibrated
     is_problem, command = distance.mean >= FAR or worse, RECALIBRATE
-    what_to_do = "Recalibrate it."
+    what_to_do = "Recalibrate it." if is_problem else "Less than a problem; recalibrating mends it."
     if repaired is not None and is_worse(repaired, measured.inference):
         before, after = (one.means["loss"] for one in (measured.inference, repaired))
         what_to_do = (
@@ -155,19 +167,24 @@ def far_statistics(
         float(np.sqrt(np.mean(np.square(values))))
         for values in (distance.mean_off, np.log(distance.spread_ratio))
     )
-    costs = "" if cost is None else f" They cost {cost:.2g} of loss by themselves."
+    costs = "" if cost is None else f" They cost {_short(cost)} of loss by themselves."
     if cost is not None and cost < 0:
-        costs = f" By themselves they lower the loss by {-cost:.2g}."
+        costs = f" By themselves they lower the loss by {_short(-cost)}."
     return Finding(
         "far_statistics",
         "problem" if is_problem else "note",
-        f"The moving mean is off by {mean_off:.2g} standard deviations, and the moving standard "
-        f"deviation by a factor of {np.exp(ratio):.2g} (root mean square over channels).{costs}",
+        f"The moving mean is off by {_short(mean_off)} standard deviations, and the moving "
+        f"standard deviation by a factor of {_short(np.exp(ratio))} (root mean square over "
+        f"channels).{costs}",
         what_to_do,
         {"distance": distance.mean, "mean_off": mean_off, "spread_factor": float(np.exp(ratio))}
         | ({"loss": cost} if cost is not None else {}),
         command,
     )
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if 100 <= abs(value) < 1e6 else f"{value:.2g}"
 
 
 def not_measured(found: Population | None, bad_batches: int) -> Finding | None:

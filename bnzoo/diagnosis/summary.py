@@ -6,10 +6,14 @@ import keras
 import numpy as np
 
 from bnzoo.diagnosis.measuring import Measured, histogram
-from bnzoo.diagnosis.record import Finding
+from bnzoo.diagnosis.record import Finding, place_of
+from bnzoo.diagnosis.statistics import SOMEWHAT_FAR
 from bnzoo.layers import BatchNormalization
+from bnzoo.reporting.formatting import value_range
 from bnzoo.surgery.batches import Batches
 from bnzoo.surgery.fold import Folding
+
+ONE_MORE = "One more kind of problem below."
 
 
 def record_of(
@@ -44,7 +48,8 @@ def record_of(
         "data": None,
         "examples": measured.inference.examples if measured else None,
         "batch_size": measured.batch_size if measured else None,
-        "verdict": _verdict(folds, measured, findings),
+        "values": _values(batches) if measured else None,
+        "verdict": _verdict(folds, batches, measured, findings),
         "modes": {
             name: {key: _finite(value) for key, value in tally.means.items()} if tally else {}
             for name, tally in tallies.items()
@@ -55,7 +60,12 @@ def record_of(
     }
 
 
-def _verdict(folds: list[Folding], measured: Measured | None, findings: list[Finding]) -> str:
+def _verdict(
+    folds: list[Folding],
+    batches: Batches | None,
+    measured: Measured | None,
+    findings: list[Finding],
+) -> str:
     problems = [one for one in findings if one.level == "problem"]
     if not folds:
         return "There is no batch normalization in this model."
@@ -67,10 +77,50 @@ def _verdict(folds: list[Folding], measured: Measured | None, findings: list[Fin
             if measured
             else "The weights show no problem. With data (--data) there is more to see."
         )
-    others = len({one.kind for one in problems}) - 1
-    more = f" {others} more kinds of problem below." if others > 1 else ""
-    more = " One more kind of problem below." if others == 1 else more
-    return f"{problems[0].title}. {problems[0].what} {problems[0].what_to_do}{more}"
+    worst, others = problems[0], len({one.kind for one in problems}) - 1
+    place = place_of([one for one in problems if one.kind == worst.kind])
+    told = [f"{worst.title}{place}.", worst.what, worst.what_to_do]
+    if measured and worst.command and worst.kind != "modes":  # which says so itself
+        told.append(_change(measured))
+    if measured and {"modes", "far_statistics"} & {one.kind for one in problems}:
+        told.append(_scaling(measured, _values(batches)))
+    if others:
+        told.append(f"{others} more kinds of problem below." if others > 1 else ONE_MORE)
+    return " ".join(part for part in told if part)
+
+
+def _change(measured: Measured) -> str:
+    """Say what recalibration changes, for the better or not."""
+    after = measured.recalibrated.means if measured.recalibrated else {}
+    before = measured.inference.means
+    names = [name for name in after if name == "loss" or "accuracy" in name]
+    told = [f"{name} {before[name]:.3g} becomes {after[name]:.3g}" for name in names]
+    return f"With recalibrated statistics {', '.join(told)}." if told else ""
+
+
+def _scaling(measured: Measured, values: list[float] | None) -> str:
+    """Doubt the data where only what normalizes first is off: behind it, their scale is gone."""
+    far = [one.mean >= SOMEWHAT_FAR for one in measured.distances.values()]
+    if len(far) < 2 or not far[0] or any(far[1:]):
+        return ""
+    has = f"; here they have {value_range(values)}" if values else ""
+    return (
+        "Only the layer nearest to the input is off: first make sure that the data are scaled as "
+        f"in training{has}."
+    )
+
+
+def _values(batches: Batches) -> list[float] | None:
+    """Return the least and the largest value of the inputs, where these are one array."""
+    inputs = [batch.x for batch in batches]
+    if keras.tree.is_nested(inputs[0]):
+        return None
+    arrays = [np.asarray(one) for one in inputs if not hasattr(one, "flat_values")]
+    arrays = [one for one in arrays if one.dtype.kind in "biuf" and one.size]
+    if not arrays:
+        return None
+    ends = [float(min(map(np.min, arrays))), float(max(map(np.max, arrays)))]
+    return ends if np.isfinite(ends).all() else None
 
 
 def _finding_record(one: Finding) -> dict[str, Any]:

@@ -89,8 +89,8 @@ def few_steps(layer: Layer, steps: int | None, is_far: bool | None) -> Finding |
     return Finding(
         "few_steps",
         "problem",
-        f"After {steps:,} steps with momentum {momentum:g}, {100 * share:.0f} % of the moving "
-        "statistics is still what they were before them.",
+        f"After {steps:,} steps with momentum {momentum:g}, the moving statistics are still "
+        f"{100 * share:.0f} % what they were before.",
         f"Recalibrate; or train on; or set the momentum to {lower:g} or lower next time.",
         {"steps": float(steps), "momentum": float(momentum), "initial_share": float(share)},
         "bnzoo recalibrate SOURCE DATA --out recalibrated.keras",

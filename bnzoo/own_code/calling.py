@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from bnzoo.errors import InputError, first_sentence
-from bnzoo.own_code.finding import IN_MEMORY, INSTALLED, arguments, digest, file_of, read
+from bnzoo.own_code.finding import (
+    IN_MEMORY,
+    INSTALLED,
+    arguments,
+    digest,
+    file_of,
+    missing,
+    read,
+)
 
 _modules: dict[Path, tuple[str, Any]] = {}  # by file: the digest of its text, and the module
 
@@ -28,7 +36,9 @@ def load(reference: str) -> Any:
     file = file_of(reference)
     with _running(file, reference):
         module = _load_file(file) if home.endswith(".py") else importlib.import_module(home)
-        return getattr(module, name)
+        if hasattr(module, name):
+            return getattr(module, name)
+    raise missing(reference, file, vars(module))
 
 
 def _load_file(file: Path) -> Any:

@@ -189,6 +189,13 @@ def read(file: Path) -> str:
         raise InputError(f"{file}: expected a Python file in UTF-8, got: {error}.") from None
 
 
+def missing(reference: str, file: Path, names: Iterable[str]) -> InputError:
+    """Return the error of a file that has other names than that of a reference."""
+    name, known = reference.rpartition(":")[2], [one for one in names if not one.startswith("_")]
+    hint = nearest(name, known) or f"It has {', '.join(known[:8]) or 'none'}."
+    return InputError(f"{reference}: expected {name} in {file}, found none. {hint}")
+
+
 def _definition(reference: str) -> Any:
     """Return a function that takes what the user's takes; None where that cannot be known."""
     file, name = file_of(reference), reference.rpartition(":")[2]
@@ -200,9 +207,7 @@ def _definition(reference: str) -> Any:
         ) from None
     found = {key: node for node in _top_level(tree.body) for key in _names(node)}
     if name not in found and "*" not in found:
-        known = [key for key in found if not key.startswith("_")]
-        hint = nearest(name, known) or f"It has {', '.join(known[:8]) or 'none'}."
-        raise InputError(f"{reference}: expected {name} in {file}, found none. {hint}")
+        raise missing(reference, file, found)
     node = found.get(name)
     if not isinstance(node, ast.FunctionDef) or node.decorator_list:  # these may change it
         return None

@@ -86,12 +86,13 @@ def _facts(record: Record) -> dict[str, str]:
     data = record["data"] or "none given: the weights alone were looked at"
     if record["examples"]:
         batches = f", batches of {record['batch_size']}" if record["batch_size"] else ""
-        data = f"{record['data'] or 'a data set'}: {record['examples']:,} examples{batches}"
+        values = f", {formatting.value_range(record['values'])}" if record["values"] else ""
+        data = f"{record['data'] or 'a data set'}: {record['examples']:,} examples{batches}{values}"
     layers = formatting.plural(len(record["layers"]), "layer")
     return {
         "Model": f"{record['model']}, {layers} of batch normalization",
         **({"Source": record["source"]} if record["source"] else {}),
-        "Data": data,
+        **({"Data": data} if record["layers"] else {}),
     }
 
 
@@ -120,6 +121,8 @@ def _modes(modes: Record) -> list[tuple[str, list[tuple[str, float]]]]:
 
 
 def _metric(name: str, value: float | None) -> str:
+    if value is None:
+        return "not finite"
     return formatting.percent(value) if formatting.is_share(name) else _text(value)
 
 

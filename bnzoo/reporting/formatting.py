@@ -36,6 +36,11 @@ def spread(
     return f"{scale * statistics['mean']:.{decimals}f}{deviation}{unit}"
 
 
+def value_range(ends: Sequence[float]) -> str:
+    """Say within which bounds the values of inputs are: `values 0 to 1`."""
+    return "values {:.3g} to {:.3g}".format(*ends).replace("-", MINUS)
+
+
 def change(value: float, metric: str, decimals: int = 1) -> str:
     """Write a difference with its sign: accuracies in percentage points, `+4.5 points`."""
     if not is_share(metric):
