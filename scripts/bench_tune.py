@@ -1,4 +1,4 @@
-"""Measure what `bnzoo tune` costs beside its runs, what it leaves in memory, and what workers gain.
+"""Measure what `bnzoo tune` costs beside its runs, what it leaves in memory, what workers gain.
 
     BNZOO_DATA_DIR=... python scripts/bench_tune.py
 
@@ -6,7 +6,9 @@ Overhead: whole sweeps in one process against the same runs by `bnzoo.training.t
 process, in turn, and against whole `bnzoo train` commands. Memory: the resident size after 3 and
 after 30 small trials. Workers: the whole command `bnzoo tune`, start-up and report included, alone
 on all cores and with `--workers 2`, in turn; and beside them two plain halves of the runs, each in
-a process pinned to a core, which is what the machine has to give.
+a process pinned to a core, which is what the machine has to give. Compare: the whole command
+`bnzoo compare`, one run after another on all cores and with `--workers 2`, in turn: the ratio of
+their runs per hour.
 
 What was measured before is kept as `others`: a shared machine gives less at some times.
 """
@@ -139,6 +141,15 @@ def memory(folder: Path) -> dict:
     }
 
 
+def in_turn(contenders: dict, repeats: int, folder: Path) -> dict[str, list[float]]:
+    """Return the seconds that each takes, all of them once before any a second time."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for number, name in itertools.product(range(repeats), contenders):
+        out = folder / f"{name.replace(' ', '-')}-{number}"
+        seconds[name].append(seconds_of(contenders[name], out))
+    return seconds
+
+
 def workers(repeats: int, folder: Path) -> dict:
     """Compare whole commands: alone, with two workers, and two plain halves."""
     tree, config = sweep_config(THREE_CONV, 8)
@@ -165,11 +176,7 @@ def workers(repeats: int, folder: Path) -> dict:
         "two workers": lambda out: run("tune", path, "--out", out, "--workers", 2),
         "two pinned halves": halves,
     }
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for number, name in itertools.product(range(repeats), contenders):
-        seconds[name].append(
-            seconds_of(contenders[name], folder / f"{name.replace(' ', '-')}-{number}")
-        )
+    seconds = in_turn(contenders, repeats, folder)
     medians = {name: statistics.median(found) for name, found in seconds.items()}
     return {
         "trials": sum(1 for _ in combinations(space_of(config))),
@@ -180,10 +187,34 @@ def workers(repeats: int, folder: Path) -> dict:
     }
 
 
+def compare(repeats: int, seeds: int, folder: Path) -> dict:
+    """Compare whole studies: one run after another, and with two workers."""
+    variants = {name: {PLACEMENT: name} for name in PLACEMENTS[1:]}
+    section = {"baseline": {PLACEMENT: "none"}, "variants": variants, "seeds": list(range(seeds))}
+    path = folder / "study.yaml"
+    path.write_text(as_yaml({**THREE_CONV, "compare": section}))
+    contenders = {
+        "alone": lambda out: run("compare", path, "--out", out),
+        "two workers": lambda out: run("compare", path, "--out", out, "--workers", 2),
+    }
+    seconds = in_turn(contenders, repeats, folder / "studies")
+    runs = len(PLACEMENTS) * seeds
+    medians = {name: statistics.median(found) for name, found in seconds.items()}
+    return {
+        "runs": runs,
+        "seconds": seconds,
+        "runs_per_hour": {name: 3600 * runs / found for name, found in medians.items()},
+        "speedup": medians["alone"] / medians["two workers"],
+        "wanted": WANTED_SPEEDUP,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3, help="of each measurement")
-    parser.add_argument("--only", choices=["overhead", "memory", "workers"], help="default: all")
+    cases = ["overhead", "memory", "workers", "compare"]
+    parser.add_argument("--only", choices=cases, help="default: all")
+    parser.add_argument("--seeds", type=int, default=8, help="of the study that is compared")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
@@ -195,6 +226,7 @@ def main() -> None:
             "overhead": lambda: overhead(arguments.repeats, folder),
             "memory": lambda: memory(folder),
             "workers": lambda: workers(arguments.repeats, folder),
+            "compare": lambda: compare(arguments.repeats, arguments.seeds, folder),
         }
         for case in [arguments.only] if arguments.only else measured:
             before = report.pop(case, None)

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "in_python": {"config", "own_code", "runs", "studies", "tuning"},
     "quiet": set(),
     "versions": set(),
+    "workers": set(),
     "runs": {"config", "files", "own_code"},
     "data": {"config", "own_code"},
     "ops": {"versions"},
@@ -52,6 +53,7 @@ MAY_IMPORT = {
         "reporting",
         "runs",
         "training",
+        "workers",
     },
     "tuning": {
         "config",
@@ -63,6 +65,7 @@ MAY_IMPORT = {
         "runs",
         "studies",
         "training",
+        "workers",
     },
     "surgery": {"layers", "ops", "versions"},
     "serving": {"config", "data", "environment", "files", "quiet", "saving", "runs", "surgery"},
@@ -82,6 +85,7 @@ MAY_IMPORT = {
         "surgery",
         "training",
         "tuning",
+        "workers",
     },
 }
 WITHOUT_KERAS = (
@@ -94,6 +98,7 @@ WITHOUT_KERAS = (
     "own_code",
     "reporting",
     "runs",
+    "workers",
 )
 # Imported lazily, inside functions, where only the TensorFlow backend goes.
 WITHOUT_TENSORFLOW_AT_IMPORT = (

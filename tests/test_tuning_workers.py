@@ -1,15 +1,21 @@
 """A chief and its workers: real processes, and what happens when one of them is missing."""
 
-import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
+from processes import (
+    LONG,
+    children,
+    finish,
+    needs_proc,
+    starter,
+    stopped,
+    variable,
+    wait_for,
+)
 from sweeps import PLACEMENT, RATE, TREE, make_config, rows, sweep
 
 from bnzoo import runs
@@ -17,9 +23,9 @@ from bnzoo.config import as_yaml
 from bnzoo.errors import InputError
 from bnzoo.tuning.sweep import tune, work
 from bnzoo.tuning.trials import read_trials
-from bnzoo.tuning.workers import Role, WorkerError, WorkerPool, cores_of, gpus_of, role_of
-
-LONG = 600  # seconds until a test gives up: machines are busy
+from bnzoo.tuning.workers import Role, SweepWorkers, role_of
+from bnzoo.workers import WorkerError
+from bnzoo.workers.dividing import cores_of, gpus_of
 
 
 @pytest.fixture
@@ -38,65 +44,17 @@ def free_port():
 @pytest.fixture
 def start(config_file):
     """Start `bnzoo tune` as a user does, in a process of its own; none is left behind."""
-    started = []
+    with starter() as run:
 
-    def start(out, *arguments, role=None):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bnzoo", "tune", config_file, "--out", out, *arguments],
-            env={**os.environ, **(role.variables() if role else {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
+        def start(out, *arguments, role=None):
+            variables = role.variables() if role else {}
+            return run("tune", config_file, "--out", out, *arguments, **variables)
 
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        process.communicate(timeout=LONG)
-
-
-def finish(process):
-    printed, errors = process.communicate(timeout=LONG)
-    assert process.returncode == 0, (printed, errors)
-    assert errors == "", "TensorFlow's start-up messages: TF_CPP_MIN_LOG_LEVEL is 3 in these tests"
-    return printed
-
-
-def wait_for(condition, *processes):
-    deadline = time.monotonic() + LONG
-    while not condition():
-        assert time.monotonic() < deadline
-        for process in processes:
-            assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-
-
-def children(process):
-    """Return the command lines of a process's children by their id."""
-    listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True
-    ).stdout
-    return {int(line.split()[0]): line for line in listed.splitlines()}
-
-
-def variable(pid, name):
-    """Return a variable of the environment that a process was started with."""
-    with contextlib.suppress(OSError):  # it has ended meanwhile
-        for item in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-            key, _, value = item.decode().partition("=")
-            if key == name:
-                return value
-    return None
+        yield start
 
 
 def ids(process):
     return {variable(pid, "KERASTUNER_TUNER_ID"): pid for pid in children(process)}
-
-
-needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads /proc")
 
 
 def test_two_workers_end_where_one_process_does(start, tmp_path):
@@ -141,10 +99,10 @@ def test_a_worker_that_never_connects_is_named_in_time(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # the pool sets it for its process
     with (
         pytest.raises(InputError, match="worker-1: expected it to reach the chief within 0 s"),
-        WorkerPool(2, ["models"], 0, tmp_path, print) as pool,
+        SweepWorkers(2, ["models"], 0, tmp_path, print) as pool,
     ):
         pool.poll()
-    assert all(worker.process.returncode is not None for worker in pool._workers)
+    assert all(worker.process.returncode is not None for worker in pool.workers)
 
 
 def test_a_worker_stops_and_tells_the_chief_when_its_trial_fails(tmp_path, monkeypatch):
@@ -335,15 +293,6 @@ def test_a_killed_chief_takes_its_workers_along_and_the_sweep_can_go_on(start, t
     alone = runs.SweepFolder(tmp_path / "alone")
     sweep(checked, alone.path)
     assert rows(folder) == rows(alone)
-
-
-def stopped(pids):
-    deadline = time.monotonic() + 60
-    while any(os.path.exists(f"/proc/{pid}") for pid in pids):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 @needs_proc

@@ -15,8 +15,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bnzoo.errors import InputError
+from bnzoo.workers import WorkerError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -52,6 +54,9 @@ def command(name: str) -> Callable[[Callable], Callable]:
             except KeyboardInterrupt:
                 print(f"bnzoo {name}: interrupted.", file=sys.stderr)
                 raise typer.Exit(INTERRUPTED) from None
+            except WorkerError as error:  # among what is said of the workers
+                print(f"bnzoo {name}: {error}", file=sys.stderr if as_json else sys.stdout)
+                raise typer.Exit(FAILED) from None
             except Exception as error:
                 full = _disk_full(error, **kwargs)
                 if full is None:
@@ -115,6 +120,21 @@ class _Console(Console):
 def quiet_console() -> Console:
     """Return a console for the standard output: lines as they are, not wrapped."""
     return _Console(highlight=False, soft_wrap=True)
+
+
+def quiet_bar() -> Progress:
+    """Return a bar for steps, epochs or runs (`unit`); nothing is drawn but on a terminal."""
+    console = quiet_console()
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}, left:"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
 
 def _print_versions(wanted: bool) -> None:

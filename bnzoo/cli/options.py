@@ -86,6 +86,19 @@ Resume = Annotated[
     ),
 ]
 
+Workers = Annotated[
+    int, typer.Option("--workers", min=1, metavar="N", help="Processes that share the runs.")
+]
+Wait = Annotated[
+    float,
+    typer.Option(
+        "--wait",
+        min=1,
+        metavar="SECONDS",
+        help="How long a worker waits for the process that opens the folder.",
+    ),
+]
+
 
 def begin(
     command: str, config: Path, out: Path | None, overrides: list[str] | None, resume: bool

@@ -3,9 +3,8 @@
 import time
 
 import keras
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bnzoo.cli.app import on_stop, quiet_console
+from bnzoo.cli.app import on_stop, quiet_bar, quiet_console
 from bnzoo.config import Config, expected_trials
 from bnzoo.tuning.trials import Trial, score_text
 
@@ -20,17 +19,7 @@ class EpochProgress(keras.callbacks.Callback):
 
     def __init__(self):
         super().__init__()
-        self.console = quiet_console()
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}, left:"),
-            TimeRemainingColumn(),
-            console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
-        )
+        self._bar = quiet_bar()
         self._task = self._overall = None
 
     def __enter__(self):
@@ -42,7 +31,7 @@ class EpochProgress(keras.callbacks.Callback):
 
     def line(self, text: str) -> None:
         """Print a line above the bar."""
-        self.console.print(text, markup=False)
+        self._bar.console.print(text, markup=False)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Begin the bar with the first epoch, which a resumed run does not start at 1."""

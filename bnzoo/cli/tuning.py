@@ -7,13 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from bnzoo.cli.app import FAILED, command
+from bnzoo.cli.app import command
 from bnzoo.cli.options import (
     ConfigPath,
     Json,
     Out,
     Resume,
     Set,
+    Wait,
+    Workers,
     begin,
     config_name,
     print_wrapped,
@@ -22,13 +24,6 @@ from bnzoo.cli.options import (
 from bnzoo.errors import InputError
 from bnzoo.quiet import start_tensorflow_quietly
 
-Workers = Annotated[
-    int, typer.Option("--workers", min=1, metavar="N", help="Processes that run trials.")
-]
-Wait = Annotated[
-    float,
-    typer.Option("--wait", min=1, metavar="SECONDS", help="How long a worker seeks its chief."),
-]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Remove the sweep in --out and start it over.")
 ]
@@ -51,7 +46,7 @@ def tune(
     KERASTUNER_TUNER_ID=chief and the others with names of their own, all with
     KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT of the chief.
     """
-    from bnzoo.tuning.workers import WorkerError, role_of
+    from bnzoo.tuning.workers import role_of
 
     role = role_of()
     if role and config.is_dir() and out is None:
@@ -75,15 +70,11 @@ def tune(
         return _work(checked, out, role, wait)
     arguments = {"resume": resume, "fresh": fresh, "name": config_name(config), "command": again}
     with resumable(folder.config_file, again, print):
-        try:
-            if role or workers > 1:
-                words = [*shlex.split(again)[1:], "--wait", str(wait)]
-                _run_as_chief(checked, folder, role, workers, words, wait, arguments)
-            else:
-                _run_alone(checked, out, arguments)
-        except WorkerError as error:
-            print(f"bnzoo tune: {error}")
-            raise typer.Exit(FAILED) from None
+        if role or workers > 1:
+            words = [*shlex.split(again)[1:], "--wait", str(wait)]
+            _run_as_chief(checked, folder, role, workers, words, wait, arguments)
+        else:
+            _run_alone(checked, out, arguments)
     _report(folder)
     return {"folder": str(out), **folder.summary()}
 
@@ -110,7 +101,7 @@ def _run_alone(checked, out: Path, arguments: dict[str, Any]) -> None:
 
 def _work(checked, out: Path, role, wait: float) -> dict[str, Any]:
     """Run the trials of a chief that was started elsewhere."""
-    from bnzoo.tuning.workers import stop_without_starter
+    from bnzoo.workers import stop_without_starter
 
     stop_without_starter()
     with _shown(checked) as hooks:
@@ -126,13 +117,12 @@ def _run_as_chief(
 ) -> None:
     """Give out trials to workers that were started elsewhere, or else start some here."""
     from bnzoo.cli.sweep_table import SweepTable
-    from bnzoo.tuning.workers import WorkerPool
+    from bnzoo.tuning.workers import SweepWorkers
 
     with contextlib.ExitStack() as stack:
         table, workers = stack.enter_context(SweepTable(folder, checked)), None
         if not role:
-            table.line(f"Starting {count} workers ...")
-            pool = WorkerPool(count, words, wait, folder.logs, table.line)
+            pool = SweepWorkers(count, words, wait, folder.logs, table.line)
             workers = stack.enter_context(pool)
         start_tensorflow_quietly()
         from bnzoo.tuning.sweep import Hooks

@@ -2,11 +2,21 @@
 
 from pathlib import Path
 
+from bnzoo.runs.folder import FolderHeld
 from bnzoo.runs.run_folder import HISTORY_COLUMNS, RunFolder
-from bnzoo.runs.study_folder import StudyFolder, best_run
+from bnzoo.runs.study_folder import PlannedRun, StudyFolder, best_run
 from bnzoo.runs.sweep_folder import SweepFolder
 
-__all__ = ["HISTORY_COLUMNS", "RunFolder", "StudyFolder", "SweepFolder", "best_run", "usable_run"]
+__all__ = [
+    "HISTORY_COLUMNS",
+    "FolderHeld",
+    "PlannedRun",
+    "RunFolder",
+    "StudyFolder",
+    "SweepFolder",
+    "best_run",
+    "usable_run",
+]
 
 
 def usable_run(path: str | Path) -> Path:

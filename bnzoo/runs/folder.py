@@ -19,6 +19,10 @@ def what_differs(changed: Sequence[str]) -> str:
     return "\n".join(["What differs:", *(f"  {line}" for line in changed), ""])
 
 
+class FolderHeld(InputError):
+    """Another process is at work in the folder."""
+
+
 class Folder:
     """Whose a folder is, and its summary."""
 
@@ -86,7 +90,8 @@ class Folder:
         """Keep other processes from writing here; a new folder in which nothing is left goes again.
 
         Raises:
-            InputError: another process holds it, or it cannot be made or written.
+            FolderHeld: another process holds it.
+            InputError: it cannot be made or written.
         """
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         make_writable_folder(self.path)
@@ -99,7 +104,7 @@ class Folder:
                 finally:
                     self._lock_file.unlink(missing_ok=True)
         except filelock.Timeout:
-            raise InputError(
+            raise FolderHeld(
                 f"{self.path}: another process is at work in this folder. "
                 "Wait until it has ended, or choose another folder with --out."
             ) from None
@@ -116,11 +121,13 @@ class Folder:
                     folder.rmdir()
 
     def is_held(self) -> bool:
-        """Tell whether another process is at work in the folder; nothing is written for it."""
+        """Tell whether another process is at work in the folder; nothing is left there for it."""
         if not self._lock_file.exists():
             return False
         try:
-            filelock.FileLock(self._lock_file).acquire(timeout=0).lock.release()
+            with filelock.FileLock(self._lock_file, timeout=0):
+                # Of a process that was killed; or has just ended, and then this look has made it.
+                self._lock_file.unlink(missing_ok=True)
         except filelock.Timeout:
             return True
         except OSError:  # it is another user's, or the disk knows no locks
@@ -159,7 +166,12 @@ class Folder:
 
     def status(self) -> str | None:
         """Return the status of what has ended, one of `STATUSES`, else None."""
-        return self.summary()["status"] if self.summary_file.exists() else None
+        try:
+            return self.summary()["status"]
+        except InputError:
+            if self.summary_file.exists():
+                raise
+            return None  # or another process has just gone on with it
 
     def summary(self) -> dict[str, Any]:
         """Return the content of `summary.json`.

@@ -196,7 +196,7 @@ class FolderOfRuns(Folder):
     """What studies and sweeps have in common: runs, and a report on them.
 
     `runs/<name>/seed-<n>/` (ordinary run folders), `report.html`, `figures/` with the report's
-    figures as PNG, and `tensorboard/` with the keys that vary.
+    figures as PNG, `tensorboard/` with the keys that vary, and `logs/` with what workers printed.
     """
 
     def __init__(self, path: str | Path):
@@ -204,6 +204,7 @@ class FolderOfRuns(Folder):
         self.runs = self.path / "runs"
         self.report_file = self.path / "report.html"
         self.figures = self.path / "figures"
+        self.logs = self.path / "logs"
         self.tensorboard = self.path / "tensorboard"
 
     def run(self, name: str, seed: int) -> RunFolder:

@@ -1,16 +1,26 @@
 """The folder of a study: the only file that knows what lies where in it."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
+from bnzoo.config import Config, variant_configs
 from bnzoo.runs.metrics import goodness, judged_by
-from bnzoo.runs.run_folder import FolderOfRuns
+from bnzoo.runs.run_folder import FolderOfRuns, RunFolder
+
+
+class PlannedRun(NamedTuple):
+    """A run of a study, whether or not it has begun."""
+
+    variant: str
+    seed: int
+    config: Config
+    folder: RunFolder
 
 
 class StudyFolder(FolderOfRuns):
     """Reads and writes one study.
 
     `config.yaml` (resolved, with its `compare` section), `runs/<variant>/seed-<n>/` (ordinary run
-    folders), `summary.json`, `report.html`, and `figures/` with the report's figures as PNG.
+    folders), `summary.json`, `report.html`, `figures/` with the report's figures as PNG, `logs/`.
     """
 
     kind, command = "study", "compare"
@@ -18,6 +28,18 @@ class StudyFolder(FolderOfRuns):
     def _holds_something(self) -> bool:
         # Runs made by `bnzoo train` in these folders are taken over.
         return super()._holds_something() or any(self.runs.glob("*/seed-*/config.yaml"))
+
+    def planned(self, config: Config) -> list[PlannedRun]:
+        """Return the runs of a study in their order: all variants with one seed before the next.
+
+        Args:
+            config: of the study.
+        """
+        return [
+            PlannedRun(variant, seed, resolved, self.run(variant, seed))
+            for seed in config.compare.seeds
+            for variant, resolved in variant_configs(config, seed).items()
+        ]
 
     def _best(self, summary: dict[str, Any]) -> dict[str, Any] | None:
         best = best_run(summary)

@@ -32,7 +32,6 @@ class SweepFolder(FolderOfRuns):
         self.oracle_file = self.path / "oracle.json"
         self.trials_file = self.path / "trials.csv"
         self.best_file = self.path / "best.yaml"
-        self.logs = self.path / "logs"
 
     # --- opening ---------------------------------------------------------------------------------
 

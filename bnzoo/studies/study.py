@@ -2,31 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 
-from bnzoo import data, own_code
-from bnzoo.config import Config, variant_configs
+from bnzoo import own_code
+from bnzoo.config import Config
 from bnzoo.errors import InputError
 from bnzoo.reporting import formatting
 from bnzoo.reporting.classification import Evaluation
 from bnzoo.reporting.report import write_study_report
-from bnzoo.runs import RunFolder, StudyFolder
+from bnzoo.runs import PlannedRun, StudyFolder
 from bnzoo.studies.duration import measure_seconds
 from bnzoo.studies.evaluation import evaluate_run
+from bnzoo.studies.running import Announce, BeginRun, check_resumable, train_all
 from bnzoo.studies.summary import summarize
-from bnzoo.training import start_afresh, train, write_experiment
-from bnzoo.training.fit import describe_splits
-
-Announce = Callable[[str], None]
-
-
-class _Run(NamedTuple):
-    variant: str
-    seed: int
-    config: Config
-    folder: RunFolder
+from bnzoo.training import start_afresh, write_experiment
+from bnzoo.workers import WorkerPool
 
 
 def compare(
@@ -35,16 +27,19 @@ def compare(
     resume: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     announce: Announce = lambda line: None,
-    begin_run: Callable[[int, int, str], None] = lambda position, total, label: None,
+    begin_run: BeginRun = lambda position, total, label: None,
     name: str | None = None,
     command: str = "",
     write_report: Callable[[Path, dict[str, Any], Evaluation | None], None] = write_study_report,
+    workers: WorkerPool | None = None,
+    poll: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Run every variant of a config with every seed, and return the summary of the study.
 
     All variants are run with one seed before the next seed, so that a study that is cut off has
-    pairs to compare. Keras' global state is cleared before each run: models made earlier in this
-    process should be saved first.
+    pairs to compare. Runs that processes which joined are at work on are left to them. Keras'
+    global state is cleared before each run: models made earlier in this process should be saved
+    first.
 
     Args:
         config: the checked configuration, with a `compare` section.
@@ -58,6 +53,8 @@ def compare(
         command: the command that runs it again, for the report.
         write_report: writes the report into the folder that it is given, from the summary and the
             evaluation of the best run, if there is one.
+        workers: processes that join the study and run it instead of this one.
+        poll: called twice a second while they do.
 
     Returns:
         The content of `summary.json`.
@@ -65,27 +62,32 @@ def compare(
     Raises:
         InputError: there is nothing to compare, the folder holds something else, or data and model
             do not fit together.
+        WorkerError: the work of a worker failed.
         KeyboardInterrupt: again, after an interrupted study has been recorded.
     """
     config, folder = config.study(), StudyFolder(out)
-    runs = [
-        _Run(variant, seed, resolved, folder.run(variant, seed))
-        for seed in config.compare.seeds
-        for variant, resolved in variant_configs(config, seed).items()
-    ]
+    runs = folder.planned(config)
 
     def record(status: str) -> dict[str, Any]:
         folder.write_summary(summarize(folder, config, status, name or folder.path.name, command))
         return folder.summary()
 
     with folder.held():
-        _open(folder, config, runs, resume)
+        if resume:
+            check_resumable(folder, config, runs)
+        else:
+            folder.start(config)
         try:
-            _announce_time([run for run in runs if not run.folder.has_ended()], len(runs), announce)
+            if not workers:  # or it would measure beside them, and on other cores
+                _announce_time(runs, announce)
             folder.claim(config)
             varied = [key for keys in config.compare.overrides().values() for key in keys]
             write_experiment(config, folder.tensorboard, [*varied, "seed"])
-            _train_all(runs, callbacks, announce, begin_run)
+            if workers:
+                with workers:  # ended before the results are written
+                    workers.wait(poll)
+            else:
+                train_all(runs, callbacks, announce, begin_run)
         except BaseException:  # whatever stops a study, what it has found so far is kept
             if folder.config_file.exists():
                 record("interrupted")
@@ -108,24 +110,11 @@ def _evaluate_best(folder: StudyFolder, config: Config) -> Evaluation | None:
         return None
 
 
-def _open(folder: StudyFolder, config: Config, runs: list[_Run], resume: bool) -> None:
-    """Check the study's folder, and those of its runs before any of them is touched."""
-    if not resume:
-        folder.start(config)
-        return
-    folder.resume(config)
-    for run in runs:
-        if run.folder.config_file.exists():
-            run.folder.resume(run.config)
-            if run.config.data.is_own:  # nothing else would notice where all runs have ended
-                splits = data.load(**run.config.data.model_dump(), seed=run.seed)
-                run.folder.check_data(describe_splits(splits))
-
-
-def _announce_time(pending: list[_Run], total: int, announce: Announce) -> None:
+def _announce_time(runs: list[PlannedRun], announce: Announce) -> None:
     """Say how long the runs that have not ended will take, from a few steps of each variant."""
-    if len(pending) < total:
-        announce(f"{total - len(pending)} of {total} runs have ended already.")
+    pending = [run for run in runs if not run.folder.has_ended()]
+    if len(pending) < len(runs):
+        announce(f"{len(runs) - len(pending)} of {len(runs)} runs have ended already.")
     if not pending:
         return
     announce("Timing a few steps of each variant ...")
@@ -142,25 +131,3 @@ def _announce_time(pending: list[_Run], total: int, announce: Announce) -> None:
         f"Estimate: {at_most}about {formatting.duration(total_seconds)} for "
         f"{formatting.plural(len(pending), 'run')} ({', '.join(each)})."
     )
-
-
-def _train_all(
-    runs: list[_Run],
-    callbacks: Sequence[keras.callbacks.Callback],
-    announce: Announce,
-    begin_run: Callable[[int, int, str], None],
-) -> None:
-    """Run what has not ended."""
-    described = set()
-    code = {run.variant: own_code.digests(run.config.own_functions()) for run in runs}
-    for position, run in enumerate(runs, start=1):
-        if run.folder.has_ended():
-            continue
-        own_code.check_unchanged(code[run.variant], run.config.own_functions())
-        begin_run(position, len(runs), formatting.run_name(run.variant, run.seed))
-        start_afresh()
-        # The runs of a variant differ by their seeds: one description is enough.
-        say = announce if run.variant not in described else lambda line: None
-        described.add(run.variant)
-        train(run.config, run.folder.path, run.folder.config_file.exists(), callbacks, say)
-    start_afresh()

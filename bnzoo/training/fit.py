@@ -24,7 +24,7 @@ from bnzoo.training.tensorboard import tensorboard_callbacks
 def train(
     config: Config,
     out: str | Path,
-    resume: bool = False,
+    resume: bool | None = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     announce: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def train(
         config: the checked configuration; `compare` and `tune` sections are left aside.
         out: the run folder; made if missing.
         resume: continue the run in `out` at its last complete epoch. A run that ended is left as
-            it is.
+            it is. None: if there is one.
         callbacks: more Keras callbacks, such as a progress display.
         announce: called with lines that say what is about to happen.
 
@@ -42,12 +42,13 @@ def train(
         The content of `summary.json`.
 
     Raises:
+        FolderHeld: another process is at work on the run.
         InputError: the folder holds something else, or data and model do not fit together.
         KeyboardInterrupt: again, after an interrupted run has been recorded.
     """
     config, folder = config.single_run(), RunFolder(out)
     with folder.held():
-        if resume:
+        if resume or (resume is None and folder.config_file.exists()):
             folder.resume(config)
         else:
             folder.start(config)

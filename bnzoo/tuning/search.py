@@ -14,7 +14,8 @@ from keras_tuner.src.engine.trial import TrialStatus
 from bnzoo.config import Config, space_of
 from bnzoo.errors import InputError
 from bnzoo.tuning.trials import Trial, as_trial
-from bnzoo.tuning.workers import PORT, TUNER_ID, Role, WorkerError
+from bnzoo.tuning.workers import PORT, TUNER_ID, Role
+from bnzoo.workers import WorkerError
 
 POLL_SECONDS = 0.2  # between a worker's questions, and the chief's looks at its workers
 EXIT_SECONDS = 10.0  # for a worker of this machine to end, and to leave the reason

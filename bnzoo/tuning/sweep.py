@@ -20,7 +20,7 @@ from bnzoo.tuning.oracles import saved_oracle
 from bnzoo.tuning.results import write_results
 from bnzoo.tuning.search import connected, search, serve
 from bnzoo.tuning.trials import Trial, run_score, trial_score
-from bnzoo.tuning.workers import CONNECTED, Role, WorkerPool
+from bnzoo.tuning.workers import CONNECTED, Role, SweepWorkers
 
 DATA_KEYS = ("name", "examples", "skipped", "fingerprint", "input_shape", "preprocessing")
 HELD_SECONDS = 0.5  # between looks at a run that another process is at work on
@@ -57,7 +57,7 @@ def tune(
     command: str = "",
     report: bool = True,
     chief: Role | None = None,
-    workers: WorkerPool | None = None,
+    workers: SweepWorkers | None = None,
     poll: Callable[[], None] = _ignore,
 ) -> dict[str, Any]:
     """Search the space of a config, and return the summary of the sweep.

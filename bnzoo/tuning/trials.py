@@ -11,7 +11,7 @@ from typing import Any
 
 from bnzoo.config import Config, Dimension, space_of, value_texts, values_name
 from bnzoo.config.tune import Objective
-from bnzoo.errors import InputError, plural
+from bnzoo.errors import plural
 from bnzoo.runs import RunFolder, SweepFolder
 
 COMPLETED = "COMPLETED"
@@ -104,11 +104,8 @@ class TrialState:
             return score_text(self.score, config.tune.objective)
         for seed in config.tune.seeds_from(config.seed):
             run = folder.run(self.trial.folder, seed)
-            try:
-                if run.has_ended():
-                    continue
-            except InputError:
-                pass  # its summary is being written
+            if run.has_ended():
+                continue
             epochs = self.trial.epochs or config.train.epochs
             return f"seed {seed}, epoch {len(run.history())}/{epochs}"
         return "ending"
