@@ -204,10 +204,15 @@ def test_recalibration_is_not_advised_where_it_makes_the_loss_larger():
     model, x = keras.Sequential(stack), 3 + 2 * X
     y = model.predict(x, verbose=0)
     model.compile("sgd", "mse", run_eagerly=True)
-    (found,) = of_kind(bnzoo.diagnose(model, (x, y)), "far_statistics")
+    model.optimizer.iterations.assign(10)
+    diagnosis = bnzoo.diagnose(model, (x, y))
+    (found,) = of_kind(diagnosis, "far_statistics")
     assert found.command is None
     assert "Do not recalibrate it on this data" in found.what_to_do
     assert "By themselves they lower the loss" in found.what
+    (cause,) = of_kind(diagnosis, "few_steps")
+    assert cause.command is None
+    assert cause.what_to_do.startswith("Train on")
 
 
 # --- the model as it was, and the picture ---------------------------------------------------------

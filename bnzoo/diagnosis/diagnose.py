@@ -110,7 +110,7 @@ def _of_layer(
     is_far = None if population is None else far is not None and far.level == "problem"
     return [
         far,
-        weights.few_steps(layer, _steps(model), is_far),
+        weights.few_steps(layer, _steps(model), is_far, far is None or far.command is not None),
         weights.exploding(layer, place, population),
         weights.far_from_zero(layer, population),
         weights.dead_channels(layer, place, population),

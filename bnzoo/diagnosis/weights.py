@@ -62,7 +62,9 @@ def not_finite(layer: Layer) -> Finding | None:
     )
 
 
-def few_steps(layer: Layer, steps: int | None, is_far: bool | None) -> Finding | None:
+def few_steps(
+    layer: Layer, steps: int | None, is_far: bool | None, helps: bool = True
+) -> Finding | None:
     """Find moving statistics that are still much of what they were before the optimizer's steps.
 
     That is a problem where they are far from the data's. Without data, it is one where they may be
@@ -73,6 +75,7 @@ def few_steps(layer: Layer, steps: int | None, is_far: bool | None) -> Finding |
         layer: the layer.
         steps: of its optimizer; None where it is not known.
         is_far: whether its moving statistics are far from the data's; None without data.
+        helps: whether recalibration is advised.
     """
     momentum = layer.momentum
     if not steps or momentum is None or is_frozen(layer) or is_far is False:
@@ -91,9 +94,10 @@ def few_steps(layer: Layer, steps: int | None, is_far: bool | None) -> Finding |
         "problem",
         f"After {steps:,} steps with momentum {momentum:g}, the moving statistics are still "
         f"{100 * share:.0f} % what they were before.",
-        f"Recalibrate; or train on; or set the momentum to {lower:g} or lower next time.",
+        f"{'Recalibrate; or train' if helps else 'Train'} on; or set the momentum to {lower:g} or "
+        "lower next time.",
         {"steps": float(steps), "momentum": float(momentum), "initial_share": float(share)},
-        "bnzoo recalibrate SOURCE DATA --out recalibrated.keras",
+        "bnzoo recalibrate SOURCE DATA --out recalibrated.keras" if helps else None,
     )
 
 
