@@ -1,5 +1,6 @@
 """Every command through its real entry point: what it prints, and how it exits."""
 
+import gc
 import json
 import os
 import re
@@ -173,6 +174,24 @@ def test_a_stopped_run_exits_with_130_and_says_how_to_go_on(config_file, tmp_pat
     assert "Continue with: bnzoo train" in printed
     assert "--set train.epochs=5000 --resume" in printed
     assert '"status": "interrupted"' in (out / "summary.json").read_text()
+
+
+@pytest.mark.parametrize(("error", "is_told"), [(KeyboardInterrupt, False), (ValueError, True)])
+def test_an_interrupt_that_python_swallows_is_not_told(monkeypatch, error, is_told):
+    from bnzoo.cli.progress import Interruption
+
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own handlers
+    Interruption()
+
+    class Swallowing:
+        def __del__(self):
+            raise error
+
+    Swallowing()
+    gc.collect()
+    assert bool(told) is is_told
 
 
 # Each writes what it needs below the folder it is given, and returns arguments and the message.

@@ -1,5 +1,6 @@
 """A run while it goes: a live bar on a terminal, plain lines elsewhere, and Ctrl-C."""
 
+import sys
 import time
 
 import keras
@@ -133,7 +134,14 @@ class Interruption(keras.callbacks.Callback):
     def __init__(self):
         super().__init__()
         self._asked = False
+        if getattr(sys.unraisablehook, "__func__", None) is not Interruption._unraisable:
+            self._usual, sys.unraisablehook = sys.unraisablehook, self._unraisable
         on_stop(self._ask)
+
+    def _unraisable(self, swallowed):
+        """Print what Python swallows as it does, but for an interrupt: it is raised once more."""
+        if not isinstance(swallowed.exc_value, KeyboardInterrupt):
+            self._usual(swallowed)
 
     def _ask(self, number, frame):
         self._asked = True
