@@ -4,11 +4,11 @@ The model runs eagerly. Each batch normalization keeps all that it is given and 
 NumPy; in the end mean and variance are taken of everything at once, with nothing to merge.
 """
 
-from contextlib import contextmanager
-
 import keras
 import numpy as np
 from normalized_models import norms
+
+from bnzoo.saving import dtype_policy
 
 
 def cut(x, sizes):
@@ -20,20 +20,9 @@ def cut(x, sizes):
     ]
 
 
-@contextmanager
-def policy(name):
-    """Make layers of a dtype policy."""
-    usual = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(usual)
-
-
 def in_float64(make, model):
     """Make the model of a function again in float64, with the weights of the given one."""
-    with policy("float64"):
+    with dtype_policy("float64"):
         return same_state(make(), model)
 
 

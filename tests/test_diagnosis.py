@@ -109,6 +109,7 @@ def test_the_cost_and_the_repair_are_told_and_true(model, digits):
     found = bnzoo.diagnose(model, digits)
     worst = found.findings[0]
     assert worst.kind == "modes"
+    assert worst.command == "bnzoo.recalibrate(model, data)"  # of a model in Python
     assert worst.numbers["inference_loss"] == pytest.approx(before[0], rel=1e-4)
     assert worst.numbers["training_loss"] < before[0] / 2
     far = next(one for one in found.problems if one.kind == "far_statistics")
@@ -306,7 +307,7 @@ def test_the_record_is_json_and_the_table_readable(model, digits):
     assert f"  inference   {record['modes']['inference']['accuracy']:18.4f}    not finite" in str(
         found
     )
-    far_away = found.named("model.keras", f"npz:{'folder/' * 8}data.npz, training split", {})
+    far_away = found.named("model.keras", f"npz:{'folder/' * 8}data.npz, training split", "")
     for one in (found, far_away):
         assert max(map(len, str(one).splitlines())) <= 100
     picture = record["picture"]

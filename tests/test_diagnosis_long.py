@@ -112,7 +112,7 @@ def test_the_worked_example_collapses_and_is_repaired(data_dir, tmp_path):
     collapsed = bnzoo.load_model(tmp_path / "collapsed.keras")
     found = bnzoo.diagnose(collapsed, splits.train, 2048)
     assert {"modes", "far_statistics"} <= kinds(found)
-    assert found.findings[0].command.startswith("bnzoo recalibrate")
+    assert found.findings[0].command == "bnzoo.recalibrate(model, data)"
     before = accuracy(collapsed)
     assert before < 0.6
     assert accuracy(bnzoo.recalibrate(collapsed, splits.train, 2048)) > before + 0.3

@@ -11,6 +11,7 @@ from population_reference import cut, is_frozen, statistics
 
 import bnzoo
 from bnzoo.errors import InputError
+from bnzoo.saving import dtype_policy
 
 # In standard deviations: float32's rounding through a few layers; of half precision a mean that
 # differs in its last digit takes some values to the next number.
@@ -26,7 +27,7 @@ def answers(model, x):
 
 
 def made_again(spec, model, policy="float64"):
-    with reference.policy(policy):
+    with dtype_policy(policy):
         return reference.same_state(random_models.build(spec, unknown_time=False), model)
 
 
@@ -62,7 +63,7 @@ class Answers:
 
 def check(spec):
     """Take one random model through all of it."""
-    with reference.policy(spec.policy):
+    with dtype_policy(spec.policy):
         model, x = random_models.build(spec), random_models.data(spec)
     # A graph takes longer to make, and may round half precision otherwise.
     model.compile("sgd", "mse", run_eagerly=len(spec.sizes) > 1 or spec.policy != "float32")

@@ -17,6 +17,7 @@ from population_reference import cut, statistics
 
 import bnzoo
 from bnzoo.errors import InputError
+from bnzoo.saving import dtype_policy
 from bnzoo.surgery.population import is_frozen
 
 Keras, Ours = keras.layers.BatchNormalization, bnzoo.BatchNormalization
@@ -125,7 +126,7 @@ def test_the_variance_between_batches_is_in_it():
 )
 def test_half_precision_has_statistics_of_its_own_values(policy, norm):
     """Against float64 statistics of the same model, with the same rounding between its layers."""
-    with reference.policy(policy):
+    with dtype_policy(policy):
         model, again = (make("inverted_residual", norm) for _ in range(2))
     expected = reference.populations(again, batches(""))
     bnzoo.recalibrate(model, batches(""))

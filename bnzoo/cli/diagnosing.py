@@ -69,10 +69,14 @@ def _diagnosis(
         batches = given.batches if given else None
         found = diagnose(model, batches, num_samples, progress=progress.show)
     named = [data] if data else [] if given else ["DATA"]
-    options = {"--batch-size": batch_size, "--custom-objects": custom_objects}
+    options = {
+        "--batch-size": batch_size,
+        "--custom-objects": custom_objects,
+        "--out": "recalibrated.keras",
+    }
     named += [str(word) for pair in options.items() if pair[1] for word in pair]
-    words = {"SOURCE": shlex.quote(str(source)), "DATA": shlex.join(named)}
-    return found.named(str(source), given.name if given else None, words)
+    command = shlex.join(["bnzoo", "recalibrate", str(source), *named])
+    return found.named(str(source), given.name if given else None, command)
 
 
 def _data(

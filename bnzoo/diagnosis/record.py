@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import textwrap
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +30,9 @@ TITLES = {
 
 WIDTH = 100
 
+RECALIBRATE = "bnzoo.recalibrate(model, data)"
+"""The one repair that needs no more than a line."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
@@ -42,7 +44,7 @@ class Finding:
         what: what is so.
         numbers: how bad it is: standard deviations, shares, loss and metrics it costs.
         what_to_do: a sentence.
-        command: that repairs it, with SOURCE for the model; None where none does.
+        command: the line that repairs it, of Python or of a shell; None where none does.
         layer: its name behind those of the models and layers it is inside; None for the model.
     """
 
@@ -77,21 +79,16 @@ class Diagnosis:
         """The findings of level `problem`."""
         return tuple(one for one in self.findings if one.level == "problem")
 
-    def named(self, source: str, data: str | None, words: Mapping[str, str]) -> "Diagnosis":
+    def named(self, source: str, data: str | None, command: str) -> "Diagnosis":
         """Return the same with what the model and its data are called.
 
         Args:
             source: where the model came from.
             data: what the data are called; None without.
-            words: what stands for SOURCE and DATA in commands.
+            command: for a shell, instead of `RECALIBRATE`.
         """
-
-        def filled(command: str | None) -> str | None:
-            parts = (words.get(part, part) for part in (command or "").split())
-            return " ".join(part for part in parts if part) or None
-
-        findings = tuple(replace(one, command=filled(one.command)) for one in self.findings)
-        told = [one | {"command": filled(one["command"])} for one in self.record["findings"]]
+        findings = tuple(replace(one, command=one.command and command) for one in self.findings)
+        told = [one | {"command": one["command"] and command} for one in self.record["findings"]]
         named = {"source": source, "data": data, "findings": told}
         return Diagnosis(findings, self.record | named)
 

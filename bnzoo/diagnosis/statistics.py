@@ -3,7 +3,7 @@
 import numpy as np
 
 from bnzoo.diagnosis.measuring import Distance, Measured, Tally
-from bnzoo.diagnosis.record import Finding
+from bnzoo.diagnosis.record import RECALIBRATE, Finding
 from bnzoo.surgery.population import Population, is_frozen
 
 FAR = 1.0
@@ -23,8 +23,6 @@ POINT = 0.01
 
 DIFFERENT = 1.0
 """Root mean square by which outputs may differ between the modes, in their own spread."""
-
-RECALIBRATE = "bnzoo recalibrate SOURCE DATA --out recalibrated.keras"
 
 
 def is_worse(one: Tally, other: Tally) -> bool:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from bnzoo.diagnosis.places import Place
-from bnzoo.diagnosis.record import Finding
+from bnzoo.diagnosis.record import RECALIBRATE, Finding
 from bnzoo.surgery.affine import to_float64
 from bnzoo.surgery.fold import Folding
 from bnzoo.surgery.population import KNOWN_CALLS, Population, is_frozen
@@ -58,7 +58,7 @@ def not_finite(layer: Layer) -> Finding | None:
         "answers. One batch with NaN in it, or an empty one, does that to Keras' layer.",
         repair,
         {name: float(count) for name, count in broken.items()},
-        None if learned else "bnzoo recalibrate SOURCE DATA --out recalibrated.keras",
+        None if learned else RECALIBRATE,
     )
 
 
@@ -97,7 +97,7 @@ def few_steps(
         f"{'Recalibrate; or train' if helps else 'Train'} on; or set the momentum to {lower:g} or "
         "lower next time.",
         {"steps": float(steps), "momentum": float(momentum), "initial_share": float(share)},
-        "bnzoo recalibrate SOURCE DATA --out recalibrated.keras" if helps else None,
+        RECALIBRATE if helps else None,
     )
 
 
