@@ -1,9 +1,15 @@
-"""Short calls of `bnzoo.ops` for tests, and what stands in for a full disk."""
+"""Short calls of `bnzoo.ops`, new processes on JAX, and what stands in for a full disk."""
 
 import contextlib
+import os
 import resource
+import subprocess
+import sys
+from pathlib import Path
 
 from bnzoo.ops import Settings, batch_norm
+
+TESTS = Path(__file__).parent
 
 
 def normalize_batch(inputs, gamma=None, beta=None, mask=None, **settings):
@@ -20,3 +26,17 @@ def largest_file(size):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def run_on_jax(script):
+    """Run Python in a new process on JAX that finds bnzoo and the tests; return what it prints."""
+    paths = [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -10,6 +10,7 @@ import numpy as np
 import population_reference as reference
 import pytest
 import tensorflow as tf
+from calls import TESTS, run_on_jax
 from keras import layers
 from marks import KERAS_HAS_RENORM
 from normalized_models import KINDS, X, Y, compiled, data, make, norms, train
@@ -707,7 +708,6 @@ def test_a_model_that_is_not_built_is_built_by_the_data():
 
 # --- on JAX ---------------------------------------------------------------------------------------
 
-TESTS = Path(__file__).parent
 SCRIPT = """
 import sys
 
@@ -775,13 +775,4 @@ print("done")
 
 def test_it_works_on_jax_where_tensorflow_is_blocked():
     pytest.importorskip("jax")
-    paths = [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
-    result = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == ["'broken'", "done"]
+    assert run_on_jax(SCRIPT).split() == ["'broken'", "done"]

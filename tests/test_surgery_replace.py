@@ -1,15 +1,11 @@
 """Batch normalization replaced in models of every kind: what stays, changes, and is refused."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from applications import NAMES, application, check_application
+from calls import run_on_jax
 from keras import layers
 from normalized_models import FUNCTIONAL, KINDS, X, Y, answers, compiled, data, make, norms, train
 
@@ -376,7 +372,6 @@ def test_a_new_model_needs_a_graph_and_batch_normalization_in_it(to):
 
 # --- on JAX, and in the networks of keras.applications --------------------------------------------
 
-TESTS = Path(__file__).parent
 SCRIPT = """
 import sys
 
@@ -417,16 +412,7 @@ except bnzoo.InputError as error:
 
 def test_it_works_on_jax_where_tensorflow_is_blocked():
     pytest.importorskip("jax")
-    paths = [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
-    result = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "Received synchronized=True on the jax backend" in result.stdout
+    assert "Received synchronized=True on the jax backend" in run_on_jax(SCRIPT)
 
 
 @pytest.mark.slow
