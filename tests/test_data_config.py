@@ -102,3 +102,13 @@ def test_listing_data_sets_loads_no_tensorflow():
         "assert not {'tensorflow', 'keras', 'tensorflow_datasets'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("key", ["train_size", "test_size"])
+def test_sizes_are_positive_whole_numbers_of_a_named_data_set(key):
+    for value in (0, -1, 2.5, "8", True):
+        assert f"data: {key}: expected a whole number" in problem(**{key: value})
+    assert f"{key}: expected only with a data set by its name, got 8" in problem(
+        name="my_data.py:load", **{key: 8}
+    )
+    assert getattr(Data(name="digits", **{key: 8}), key) == 8

@@ -19,7 +19,7 @@ from bnzoo.reporting.classification import (
 )
 from bnzoo.reporting.report import write_study_report
 from bnzoo.runs import RunFolder
-from bnzoo.studies.evaluation import evaluate
+from bnzoo.studies.evaluation import evaluate, evaluate_run
 from bnzoo.training import train
 
 CONFIG = """
@@ -210,6 +210,18 @@ def test_the_scale_of_training_holds_whatever_would_be_chosen_today(tmp_path):
         about = metadata | {"preprocessing": {"scale": scale}}
         evaluate(logits_of, checked, about, "a run")
         np.testing.assert_allclose(np.concatenate(seen), pixels * scale, rtol=1e-6)
+
+
+def test_a_run_is_evaluated_on_its_part_of_the_test_set_and_named_data_in_full(tmp_path):
+    tree = {"data": {"name": "digits", "test_size": 50}, "model": {"name": "dense"}}
+    checked = validate(tree | {"train": {"epochs": 1, "tensorboard": False}}, "test")
+    summary = train(checked, tmp_path)
+    assert summary["data"]["examples"]["test"] == 50
+    record = evaluate_run(tmp_path)[1]
+    assert sum(one["examples"] for one in record["classes"]) == 50
+    assert record["loss"] == pytest.approx(summary["test"]["loss"], rel=1e-5)
+    whole = evaluate_run(tmp_path, "digits")[1]
+    assert sum(one["examples"] for one in whole["classes"]) > 300
 
 
 def test_many_classes_make_no_huge_page(tmp_path):

@@ -40,7 +40,16 @@ PADDING_VALUE = -1.0
 Pixels are scaled to [0, 1] and a row of a real image may be all zero, so zero cannot mark padding.
 """
 
-_OF_NAMED = ("augment", "image_size", "color_mode", "skip_unreadable", "view", "min_length")
+_OF_NAMED = (
+    "train_size",
+    "test_size",
+    "augment",
+    "image_size",
+    "color_mode",
+    "skip_unreadable",
+    "view",
+    "min_length",
+)
 _PREFIXES = ("tfds", "folder", "npz")
 _TFDS_NAME = re.compile(r"[A-Za-z]\w*(/[\w.+-]+)?(:\d+\.\d+\.\d+)?")
 
@@ -90,6 +99,11 @@ class Data(Section):
             data itself (the protocol of many published tables); or `none`.
         test: share of the arrays of a function of your own that is held back for the test, the same
             for every seed, where it returns no `test`; or `none`. Null is 0.2 of one (x, y).
+        train_size: number of training examples used, of those that are not held back for
+            validation; null is all. They are drawn class by class, and the same for every seed,
+            but for those that the seed holds back.
+        test_size: number of test examples used; null is all. They are drawn class by class, and the
+            same for every seed.
         params: more arguments of a function of your own.
         augment: `flip_crop` mirrors a training image in half of the cases and shifts it by up to 4
             pixels each way, with zeros from outside the image.
@@ -119,6 +133,8 @@ class Data(Section):
         ]
         | None
     ) = None
+    train_size: PositiveInt | None = None
+    test_size: PositiveInt | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     augment: Literal["none", "flip_crop"] = "none"
     image_size: (

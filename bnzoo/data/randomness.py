@@ -106,15 +106,49 @@ def stratified_split(
     # Not scikit-learn's `train_test_split(stratify=...)`: it holds back other examples than the
     # runs there are, refuses classes of one example, and its draw depends on its version.
     classes, counts = np.unique(labels, return_counts=True)
-    shares = counts * fraction
-    held = np.floor(shares).astype(np.int64)
-    left_over = round(len(labels) * fraction) - int(held.sum())
-    by_remainder = np.argsort(held - shares, kind="stable")
-    held[by_remainder[: max(left_over, 0)]] += 1
-    held = np.minimum(held, counts - 1)
+    held = np.minimum(_shares(counts, fraction), counts - 1)
     generator = np.random.default_rng([seed, 0x5917])  # apart from other uses of the same seed
     is_held = np.zeros(len(labels), bool)
     for label, count in zip(classes, held, strict=True):
         members = np.flatnonzero(labels == label)
         is_held[generator.permutation(members)[:count]] = True
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)
+
+
+def stratified_sample(labels: np.ndarray, subset: np.ndarray, count: int) -> np.ndarray:
+    """Choose some examples so that each class gives its share, by no seed.
+
+    Each example has its place in one random order, whatever the subset, and the first of each class
+    are taken: samples of two subsets that share most examples do so too.
+
+    Args:
+        labels: int array of shape (n,).
+        subset: int64 indices of the examples to choose from.
+        count: how many of them to choose, at most all.
+
+    Returns:
+        int64 indices of shape (count,), ascending.
+    """
+    classes, counts = np.unique(labels[subset], return_counts=True)
+    place = np.random.default_rng(0x5A3E).permutation(len(labels))
+    in_order = subset[np.argsort(place[subset])]
+    taken = [
+        in_order[labels[in_order] == label][:share]
+        for label, share in zip(classes, _shares(counts, count / len(subset)), strict=True)
+    ]
+    return np.sort(np.concatenate(taken))
+
+
+def _shares(counts: np.ndarray, fraction: float) -> np.ndarray:
+    """Return how many examples of each class make up a fraction of all, rounded to a whole one.
+
+    Args:
+        counts: int array of shape (classes,), examples of each.
+        fraction: in (0, 1].
+    """
+    shares = counts * fraction
+    taken = np.floor(shares).astype(np.int64)
+    left_over = round(int(counts.sum()) * fraction) - int(taken.sum())
+    by_remainder = np.argsort(taken - shares, kind="stable")
+    taken[by_remainder[: max(left_over, 0)]] += 1
+    return taken

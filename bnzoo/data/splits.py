@@ -102,7 +102,7 @@ def build_splits(source: Source, settings: Data, seed: int) -> Splits:
     kept, held = _divide(source, settings, seed)
     counter = EpochCounter()
     pipeline = Pipeline(source.example_shape, settings, preprocessing, seed)
-    test, num_test = build_test(source, settings, seed), len(source.test.labels)
+    test, num_test = build_test(source, settings, seed), len(_tested(source, settings))
     validation, num_validation = None, len(held)
     if settings.validation == "test":
         validation, num_validation = test, num_test
@@ -135,7 +135,7 @@ def build_test(source: Source, settings: Data, seed: int) -> tf.data.Dataset:
     """
     preprocessing, _ = _describe(source, settings)
     pipeline = Pipeline(source.example_shape, settings, preprocessing, seed)
-    return pipeline.ordered(source.test, np.arange(len(source.test.labels)), Purpose.TEST_LENGTH)
+    return pipeline.ordered(source.test, _tested(source, settings), Purpose.TEST_LENGTH)
 
 
 def _describe(source: Source, settings: Data) -> tuple[Preprocessing, tuple[int, ...]]:
@@ -175,13 +175,36 @@ def _divide(source: Source, settings: Data, seed: int) -> tuple[np.ndarray, np.n
                 f"{settings.name} leaves {len(kept)} for training and {len(held)} for validation; "
                 "expected at least one of both. Set another fraction, or test or none."
             )
+    kept = _sampled("train_size", "training", settings, labels, kept)
     if settings.batch_size > len(kept):
+        size = f", train_size: {settings.train_size}" if settings.train_size else ""
         raise InputError(
             f"data.batch_size: {settings.batch_size} was given, but {settings.name} has "
             f"{len(kept)} training examples (of {len(labels)}, {len(held)} held back for "
-            "validation); expected a batch no larger than that. Lower it."
+            f"validation{size}); expected a batch no larger than that. Lower it."
         )
     return kept, held
+
+
+def _tested(source: Source, settings: Data) -> np.ndarray:
+    """Return the test examples that are used."""
+    labels = source.test.labels
+    return _sampled("test_size", "test", settings, labels, np.arange(len(labels)))
+
+
+def _sampled(
+    key: str, part: str, settings: Data, labels: np.ndarray, subset: np.ndarray
+) -> np.ndarray:
+    """Return as many examples of a subset as a key of the settings says."""
+    count = getattr(settings, key)
+    if count is None:
+        return subset
+    if count > len(subset):
+        raise InputError(
+            f"data.{key}: expected at most the {len(subset)} {part} examples that {settings.name} "
+            f"has (beside those held back), got {count}. Lower it, or set null for all."
+        )
+    return randomness.stratified_sample(labels, subset, count)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -90,8 +90,8 @@ def settings_of_run(
     Args:
         config: of the run.
         metadata: `data` of its summary.
-        name: of other data; None for its own, as training took them, whatever a later version
-            would choose.
+        name: of other data, which are taken in full; None for its own, as training took them,
+            whatever a later version would choose.
 
     Raises:
         InputError: its own data are code that nobody named.
@@ -109,7 +109,7 @@ def settings_of_run(
         if name != config.data.name:
             settings = {"batch_size": config.data.batch_size, "name": name}
         return settings, None
-    settings |= {"name": name, "params": {}, "test": None}
+    settings |= {"name": name, "params": {}, "test": None, "train_size": None, "test_size": None}
     if not name.startswith("npz:"):  # images of any size, brought to that of training
         size, channels = (metadata["preprocessing"][key] for key in ("image_size", "channels"))
         settings |= _images(size, channels)
