@@ -223,7 +223,10 @@ class Train(Section):
     """How the model is trained.
 
     Attributes:
-        epochs: passes over the training data.
+        epochs: passes over the training data, or over a part of it with `steps_per_epoch`.
+        steps_per_epoch: batches of an epoch, after which it is validated and written down, and on
+            which schedules count. Each epoch is a fresh shuffle of all the training data (a
+            tf.data.Dataset of your own shuffles itself); null is all of its batches.
         loss: a name of Keras, such as `mse`, or a function of your own, such as
             `my_losses.py:loss`; of a model with several outputs, one for each by its name. Null is
             the cross-entropy of logits, with the accuracy, for data with classes.
@@ -241,6 +244,7 @@ class Train(Section):
     """
 
     epochs: PositiveInt = 10
+    steps_per_epoch: PositiveInt | None = None
     loss: FunctionName | dict[str, FunctionName] | None = None
     metrics: (
         Annotated[tuple[FunctionName, ...], Field(strict=False)]

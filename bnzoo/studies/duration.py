@@ -9,9 +9,9 @@ from pathlib import Path
 
 import keras
 
-from bnzoo import data, own_code
+from bnzoo import own_code
 from bnzoo.config import Config
-from bnzoo.training.building import build_for
+from bnzoo.training.building import build_for, load_data
 from bnzoo.training.callbacks import find_weight
 from bnzoo.training.settings import run_settings
 
@@ -33,7 +33,7 @@ def measure_seconds(config: Config) -> tuple[float, float]:
     """
     with run_settings(config):
         started = time.perf_counter()
-        splits = data.load(**config.data.model_dump(), seed=config.seed)
+        splits = load_data(config)
         model = build_for(config, splits)
         for followed in config.train.follow_weights:
             find_weight(model, followed)

@@ -1,5 +1,6 @@
 """The model of a run, built for its data, compiled, and tried out before hours are spent on it."""
 
+import dataclasses
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,30 @@ from bnzoo.models import build_model
 from bnzoo.own_code import is_reference
 from bnzoo.saving import load_keras_file, save_model
 from bnzoo.training.compiling import compile_model
+
+
+def load_data(config: Config) -> "data.Splits":
+    """Load the data of a run, of which an epoch is `train.steps_per_epoch` batches.
+
+    Raises:
+        InputError: the data cannot be loaded, or cannot be cut to that.
+    """
+    splits = data.load(**config.data.model_dump(), seed=config.seed)
+    steps, most = config.train.steps_per_epoch, splits.steps_per_epoch
+    if steps is None:
+        return splits
+    if isinstance(splits.train, keras.utils.PyDataset):
+        raise InputError(
+            f"train.steps_per_epoch: expected null with a PyDataset, whose length is its own, got "
+            f"{steps} with {splits.name}. Leave it out, or return arrays or a tf.data.Dataset."
+        )
+    if steps > most:
+        raise InputError(
+            f"train.steps_per_epoch: expected at most {most}, as many batches as {splits.name} has "
+            f"for training, got {steps}. Lower it, or set null for all."
+        )
+    # Each iteration is another shuffle, whose order depends on the seed and the epoch alone.
+    return dataclasses.replace(splits, train=splits.train.take(steps))
 
 
 def build_for(config: Config, splits: "data.Splits") -> keras.Model:

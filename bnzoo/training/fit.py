@@ -13,7 +13,7 @@ from bnzoo.config import Config
 from bnzoo.errors import plural
 from bnzoo.runs import RunFolder
 from bnzoo.saving import load_keras_file, save_model
-from bnzoo.training.building import build_for
+from bnzoo.training.building import build_for, load_data
 from bnzoo.training.callbacks import FollowWeights, Record
 from bnzoo.training.findings import find_problems
 from bnzoo.training.settings import devices, run_settings
@@ -67,7 +67,7 @@ class _Run:
     def __init__(self, config, folder, callbacks, announce):
         self.config, self.folder, self.announce = config, folder, announce
         announce(f"Loading {config.data.name} ...")
-        self.splits = splits = data.load(**config.data.model_dump(), seed=config.seed)
+        self.splits = splits = load_data(config)
         self.steps_per_epoch = splits.steps_per_epoch
         self.epochs_done, self.model = self._model()
         self.divergence = DivergenceStop(self.steps_per_epoch, folder)
