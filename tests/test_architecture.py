@@ -40,6 +40,7 @@ MAY_IMPORT = {
         "ops",
         "own_code",
         "runs",
+        "surgery",  # statistics re-estimated after each epoch
         "versions",
     },
     "reporting": {"config", "environment", "files", "runs"},

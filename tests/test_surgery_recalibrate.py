@@ -607,6 +607,22 @@ def test_each_epoch_within_a_fit_that_goes_on():
     assert traced.calls.count(True) <= 2  # one trace, and one of Keras before it
 
 
+def test_it_is_not_done_again_while_nothing_has_changed():
+    passes = []
+    again = bnzoo.Recalibrate(
+        X, every_epoch=True, batch_size=8, progress=lambda *at: passes.append(at)
+    )
+    model = compiled(make("sequential", Ours))
+    options = {"batch_size": 8, "epochs": 2, "verbose": 0, "callbacks": [again]}
+    model.fit(X, Y, validation_data=(X, Y), **options)
+    assert len(passes) == 2 * len(X) / 8
+    moving_mean = norms(model)[0].moving_mean
+    moving_mean.assign(moving_mean + 1)
+    again.update()
+    again.update()
+    assert len(passes) == 3 * len(X) / 8
+
+
 # --- bad input ------------------------------------------------------------------------------------
 
 

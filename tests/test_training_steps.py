@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from own_functions import write
 
-from bnzoo import config, load_model, runs
+from bnzoo import config, load_model, recalibrate, runs
 from bnzoo.errors import InputError
 from bnzoo.studies import duration
 from bnzoo.training import train
@@ -120,8 +120,80 @@ def test_a_data_set_of_tensorflow_is_cut_and_one_of_keras_is_refused(tmp_path, m
         load_data(make_config(data=own))
 
 
-@pytest.mark.parametrize("key", ["steps_per_epoch"])
+@pytest.mark.parametrize("key", ["steps_per_epoch", "recalibrate"])
 @pytest.mark.parametrize("value", [0, -1, 2.5, "8", True])
 def test_counts_are_positive_whole_numbers(key, value):
     with pytest.raises(InputError, match=rf"train\.{key}: expected a whole number"):
         make_config(**{f"train__{key}": value})
+
+
+# --- train.recalibrate ---------------------------------------------------------------------------
+
+FEW = {"train__recalibrate": 100, "train__epochs": 2}
+
+
+def statistics(model):
+    layer = model.get_layer("bn_1")
+    return [layer.moving_mean.numpy(), layer.moving_variance.numpy()]
+
+
+@pytest.mark.parametrize("is_best", [False, True])
+def test_what_is_validated_saved_and_tested_has_statistics_of_the_data(tmp_path, is_best):
+    changes = {}
+    if is_best:
+        changes["train__early_stopping"] = {"patience": 2}
+        changes["train__optimizer"] = {"name": "sgd", "learning_rate": 3.0}
+        changes["train__epochs"] = 20
+    checked = make_config(**FEW | changes, model__batch_norm={"momentum": None})
+    summary = train(checked, tmp_path)
+    model, splits = load_model(tmp_path), load_data(checked)
+    assert model.get_layer("bn_1").num_batches.numpy() == 2  # 100 examples in whole batches of 64
+    assert (summary["model_epoch"] < summary["epochs"]) == is_best
+    kept = statistics(model)
+    found = statistics(recalibrate(model, splits.first_epoch, 100))
+    np.testing.assert_allclose(kept, found, rtol=1e-6)
+    row = runs.RunFolder(tmp_path).history()[summary["model_epoch"] - 1]
+    losses = [model.evaluate(part, verbose=0)[0] for part in (splits.validation, splits.test)]
+    assert losses == pytest.approx([row["val_loss"], summary["test"]["loss"]], rel=1e-6)
+
+
+@pytest.mark.parametrize("epoch", [1, None])
+def test_a_recalibrated_run_resumes_as_if_undisturbed(tmp_path, epoch):
+    renorm = {"renorm": True}  # with which training itself uses the statistics
+    check_resumed_as_undisturbed(make_config(model__batch_norm=renorm, **FEW), tmp_path, epoch)
+
+
+def test_training_itself_stays_the_same(tmp_path):
+    losses = []
+    for name, changes in (("with", FEW), ("without", FEW | {"train__recalibrate": None})):
+        train(make_config(**changes), tmp_path / name)
+        rows = runs.RunFolder(tmp_path / name).history()
+        losses.append([[row[key] for row in rows] for key in ("loss", "val_loss")])
+    assert losses[0][0] == losses[1][0]
+    assert losses[0][1] != losses[1][1]
+
+
+def test_a_model_without_batch_normalization_is_left_as_it_is(tmp_path):
+    tested = [
+        train(make_config(model__placement="none", **changes), tmp_path / str(number))["test"]
+        for number, changes in enumerate((FEW, {"train__epochs": 2}))
+    ]
+    assert tested[0] == tested[1]
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_weights_ruined_in_training_are_a_divergence_as_without(tmp_path, steps):
+    wild = {"name": "sgd", "learning_rate": 1e38}
+    changes = FEW | {"train__optimizer": wild, "train__steps_per_epoch": steps}
+    found = [
+        train(make_config(**changes | more), tmp_path / str(number))["diverged"]
+        for number, more in enumerate(({}, {"train__recalibrate": None}))
+    ]
+    assert found[0] == found[1] is not None
+
+
+def test_the_estimate_of_the_time_counts_the_recalibration(monkeypatch):
+    seen = []
+    monkeypatch.setattr(duration.RecalibrateEpochs, "update", lambda self: seen.append(self.model))
+    duration.measure_seconds(make_config(**FEW))
+    assert len(seen) == 1

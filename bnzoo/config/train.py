@@ -236,6 +236,11 @@ class Train(Section):
         precision: Keras' global dtype policy of the run.
         deterministic: the same numbers at each run on the same machine, at some cost in speed.
         jit_compile: whether XLA compiles the step; `auto` leaves it to Keras.
+        recalibrate: number of training examples from which the statistics of batch normalization
+            are estimated anew after each epoch, before its validation, as `bnzoo.Recalibrate` does
+            ("precise BN"); null is never. 1,000 to 10,000 are enough. They come in whole batches,
+            the same each time, and are at most those of an epoch. Training goes on from these
+            statistics, and the model that is tested and saved has them.
         early_stopping: when to stop before the last epoch; null is never.
         tensorboard: write event files beside `history.csv`.
         watch_batch_norm: write histograms of each batch normalization layer after each epoch, for
@@ -256,6 +261,7 @@ class Train(Section):
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     deterministic: bool = False
     jit_compile: bool | Literal["auto"] = "auto"
+    recalibrate: PositiveInt | None = None
     early_stopping: EarlyStopping | None = None
     tensorboard: bool = True
     watch_batch_norm: bool = False

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -82,6 +82,12 @@ class Splits:
         """Batches of `train`, whose number a Keras data set tells in its own way."""
         return getattr(self.train, "num_batches", None) or len(self.train)
 
+    @property
+    def first_epoch(self) -> Iterable[tuple]:
+        """The batches of the first epoch of `train`, the same each time where the order is ours."""
+        # A Keras data set is read by the numbers of its batches, in no order of ours.
+        return FirstEpoch(self) if isinstance(self.train, tf.data.Dataset) else self.train
+
     def begin_epoch(self, epoch: int) -> None:
         """Let the next iteration over `train` present this epoch, counted from 0.
 
@@ -90,6 +96,17 @@ class Splits:
         call each iteration presents the epoch after the one before.
         """
         self._counter.set(epoch)
+
+
+class FirstEpoch:
+    """The training batches of the first epoch, each time that they are read."""
+
+    def __init__(self, splits: Splits):
+        self._splits = splits
+
+    def __iter__(self) -> Iterator[tuple]:
+        self._splits.begin_epoch(0)
+        return iter(self._splits.train)
 
 
 def build_splits(source: Source, settings: Data, seed: int) -> Splits:

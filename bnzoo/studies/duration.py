@@ -12,7 +12,7 @@ import keras
 from bnzoo import own_code
 from bnzoo.config import Config
 from bnzoo.training.building import build_for, load_data
-from bnzoo.training.callbacks import find_weight
+from bnzoo.training.callbacks import RecalibrateEpochs, find_weight
 from bnzoo.training.settings import run_settings
 
 # The first steps compile and fill caches; then enough for a median, but no longer than the seconds.
@@ -49,6 +49,10 @@ def measure_seconds(config: Config) -> tuple[float, float]:
             start += _seconds(lambda: model.evaluate(splits.validation, steps=1, verbose=0))
             again = _seconds(lambda: model.evaluate(splits.validation, steps=steps, verbose=0))
             epoch += again / steps * len(splits.validation)
+        if config.train.recalibrate:
+            recalibration = RecalibrateEpochs(splits, config.train.recalibrate)
+            recalibration.set_model(model)
+            epoch += _seconds(recalibration.update)
         with tempfile.TemporaryDirectory() as folder:  # each epoch ends with a checkpoint
             epoch += _seconds(lambda: model.save(Path(folder) / "model.keras"))
         return start, epoch

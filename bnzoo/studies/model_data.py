@@ -1,7 +1,6 @@
 """The data to look at a model with: those of its run, or others in the form that it takes."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,20 +65,8 @@ def training_data(
     settings |= {"augment": "none"} | ({"batch_size": batch_size} if batch_size else {})
     splits = data.load(**settings, seed=seed, scale=scale)
     check_shape(settings["name"], splits.input_shape, shape)
-    is_keras = isinstance(splits.train, keras.utils.PyDataset)  # which is read by numbers
-    batches = splits.train if is_keras else _FirstEpoch(splits)
-    return TrainingData(batches, f"{settings['name']}, {TRAINING_SPLIT}", splits.num_train)
-
-
-class _FirstEpoch:
-    """The batches of the first epoch, each time that they are read."""
-
-    def __init__(self, splits: "data.Splits"):
-        self._splits = splits
-
-    def __iter__(self) -> Iterator[tuple]:
-        self._splits.begin_epoch(0)
-        return iter(self._splits.train)
+    name = f"{settings['name']}, {TRAINING_SPLIT}"
+    return TrainingData(splits.first_epoch, name, splits.num_train)
 
 
 def settings_of_run(

@@ -239,6 +239,16 @@ class Recalibrate(keras.callbacks.Callback):
         super().__init__()
         self._run = lambda: recalibrate(self.model, dataset, num_samples, **options)
         self._every_epoch, self._is_training = every_epoch, False
+        self._left: list[np.ndarray] = []
+
+    def update(self) -> None:
+        """Recalibrate, unless the model is as the last time left it."""
+        if not self._left or not all(map(np.array_equal, self._left, self._weights())):
+            self._run()
+            self._left = self._weights()
+
+    def _weights(self) -> list[np.ndarray]:
+        return [weight.numpy() for weight in self.model.weights]
 
     def on_train_begin(self, logs=None):
         """Know a validation within training from a call of `evaluate`."""
@@ -247,14 +257,14 @@ class Recalibrate(keras.callbacks.Callback):
     def on_test_begin(self, logs=None):
         """Have the statistics fit the weights that are to be measured."""
         if self._every_epoch and self._is_training:
-            self._run()
+            self.update()
 
     def on_epoch_end(self, epoch, logs=None):
         """Have them fit the weights that a checkpoint saves."""
         if self._every_epoch:
-            self._run()
+            self.update()
 
     def on_train_end(self, logs=None):
         """Have them fit the final weights."""
         self._is_training = False
-        self._run()
+        self.update()

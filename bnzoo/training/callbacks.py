@@ -1,15 +1,18 @@
 """What is written down at the end of an epoch: weights, history, checkpoints."""
 
+import contextlib
 import time
 
 import keras
 
+from bnzoo import data
 from bnzoo.config.train import EarlyStopping, FollowedWeight
 from bnzoo.errors import InputError, nearest
 from bnzoo.files import RowFile, read_columns
 from bnzoo.runs import HISTORY_COLUMNS, RunFolder
 from bnzoo.runs.metrics import history_columns
 from bnzoo.saving import save_model
+from bnzoo.surgery import Recalibrate
 from bnzoo.training.stopping import DivergenceStop, best_row, should_stop
 
 
@@ -74,6 +77,26 @@ def find_weight(model: keras.Model, item: FollowedWeight) -> keras.Variable:
             f"{list(shape)}, got {list(item.index)}. Indices count from 0."
         )
     return weights[item.weight]
+
+
+class RecalibrateEpochs(Recalibrate):
+    """Recalibrate after each epoch, and leave as it is what cannot be.
+
+    That is a model without batch normalization, such as the baseline of a study; or weights that
+    training has ruined, of which the next loss tells.
+
+    Args:
+        splits: the run's data.
+        num_samples: examples to use.
+    """
+
+    def __init__(self, splits: "data.Splits", num_samples: int):
+        super().__init__(splits.first_epoch, num_samples, every_epoch=True)
+
+    def update(self) -> None:
+        """Recalibrate, if it can be done."""
+        with contextlib.suppress(InputError):
+            super().update()
 
 
 class Record(keras.callbacks.Callback):

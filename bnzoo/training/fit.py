@@ -14,7 +14,7 @@ from bnzoo.errors import plural
 from bnzoo.runs import RunFolder
 from bnzoo.saving import load_keras_file, save_model
 from bnzoo.training.building import build_for, load_data
-from bnzoo.training.callbacks import FollowWeights, Record
+from bnzoo.training.callbacks import FollowWeights, RecalibrateEpochs, Record
 from bnzoo.training.findings import find_problems
 from bnzoo.training.settings import devices, run_settings
 from bnzoo.training.stopping import DivergenceStop, best_row, selection_metric, should_stop
@@ -74,6 +74,7 @@ class _Run:
         self.findings = []
         follow = config.train.follow_weights
         followers = [FollowWeights(self.model, follow, folder, self.epochs_done)] if follow else []
+        samples = config.train.recalibrate
         description = self._description()
         folder.claim(config, describe_splits(splits))
         stopping = config.train.early_stopping
@@ -84,6 +85,7 @@ class _Run:
                 on_epoch_begin=lambda epoch, _: splits.begin_epoch(epoch)
             ),
             self.divergence,
+            *([RecalibrateEpochs(splits, samples)] if samples else []),
             *followers,  # before the checkpoint: a row without one is written again
             self.record,
             *tensorboard_callbacks(config, folder.tensorboard, splits.train),
