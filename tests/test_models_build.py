@@ -1,3 +1,5 @@
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -82,6 +84,58 @@ def test_batch_norm_defaults_are_the_layers_own():
     assert {k: v for k, v in config.items() if k not in changing} == {
         k: v for k, v in own.items() if k not in changing
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("three_conv", {"input_shape": (8, 8, 1), "filters": [8, 3, 6]}),
+        ("resnet", {"input_shape": (8, 8, 1), "depth": 8, "width": 0.5}),
+        ("resnet", {"input_shape": (32, 32, 1), "depth": 18, "width": 0.1}),
+        ("lenet", {}),
+        ("vgg", {"input_shape": (8, 8, 1), "filters": [[4], [4, 5]], "units": [6]}),
+        ("conv1d", {"input_shape": (None, 4)}),
+    ],
+)
+@pytest.mark.parametrize("placement", ["before", "after"])
+def test_group_normalization_stands_wherever_batch_normalization_would(name, parameters, placement):
+    arguments = {"epsilon": 0.02, "scale": False}
+    model = build(name, placement, **parameters, group_norm=4, batch_norm=arguments)
+    usual = build(name, placement, **parameters)
+    assert layer_names(model) == layer_names(usual)
+    for layer, other in zip(model.layers, usual.layers, strict=True):
+        if isinstance(other, bnzoo.layers.BatchNormalization):
+            assert type(layer) is keras.layers.GroupNormalization
+            assert (layer.epsilon, layer.scale, layer.center) == (0.02, False, True)
+            channels = layer.input.shape[-1]
+            assert layer.groups == (math.gcd(4, channels) if layer.input.shape[1:-1] else 1)
+        else:
+            assert type(layer) is type(other)
+    assert all(weight.trainable for weight in model.weights)
+
+
+def test_an_example_is_normalized_by_its_groups_alone():
+    model = build("one_conv", filters=[6], input_shape=(5, 5, 1), group_norm=4)
+    x = np.random.default_rng(0).normal(size=(3, 5, 5, 1)).astype("float32")
+    before, after = (keras.Model(model.input, model.get_layer(name).output)(x).numpy()
+                     for name in ("conv_1", "bn_1"))  # fmt: skip
+    parts = before.astype("float64").reshape(3, 25, 2, 3)  # of 4 and 6 the common divisor is 2
+    mean, variance = parts.mean((1, 3), keepdims=True), parts.var((1, 3), keepdims=True)
+    expected = ((parts - mean) / np.sqrt(variance + 0.001)).reshape(after.shape)
+    np.testing.assert_allclose(after, expected, atol=1e-5)
+    np.testing.assert_allclose(model(x[:1]), model(x)[:1], atol=1e-6)
+
+
+def test_group_normalization_has_the_weights_that_batch_normalization_trains():
+    for use_bias in (True, False):
+        models = [build("three_conv", group_norm=groups, use_bias=use_bias) for groups in (None, 8)]
+        shapes = [[tuple(one.shape) for one in model.trainable_weights] for model in models]
+        assert shapes[0] == shapes[1]
+
+
+def test_without_a_placement_there_is_no_group_normalization():
+    names = layer_names(build("dense", "none", group_norm=4))
+    assert not [name for name in names if name.startswith("bn_")]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import keras
 import pytest
 from pydantic import TypeAdapter
 
+from bnzoo.config import apply_overrides, validate
 from bnzoo.config.models import (
     MODEL_NAMES,
     MODEL_SCHEMAS,
@@ -129,3 +130,18 @@ def test_parameters_that_do_not_fit_the_data_are_refused(parameters, words):
     with pytest.raises(InputError) as error:
         model_parameters("lenet", **parameters).resolved((28, 28, 1), 10)
     assert all(word in str(error.value) for word in words), error.value
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, "8", True])
+def test_groups_are_a_positive_whole_number(value):
+    assert "group_norm: expected a whole number" in problem("dense", group_norm=value)
+
+
+def test_group_normalization_of_padded_sequences_is_refused():
+    bare = model_parameters("conv1d", group_norm=8)
+    assert bare.resolved().group_norm == 8
+    with pytest.raises(InputError, match=r"group_norm: .*padded steps, got 8\. Leave it out"):
+        bare.resolved((9, 4), 2)
+    tree = {"data": {"name": "digits", "view": "rows"}, "model": {"name": "conv1d"}}
+    with pytest.raises(InputError, match=r"model: conv1d: group_norm"):
+        validate(apply_overrides(tree, [("model.group_norm", 8)]), "test")

@@ -127,6 +127,12 @@ def test_counts_are_positive_whole_numbers(key, value):
         make_config(**{f"train__{key}": value})
 
 
+def test_a_run_says_which_normalization_its_model_has(tmp_path):
+    lines = []
+    train(make_config(model__group_norm=4, train__epochs=1), tmp_path, announce=lines.append)
+    assert any("Model: dense, group normalization: before" in line for line in lines)
+
+
 # --- train.recalibrate ---------------------------------------------------------------------------
 
 FEW = {"train__recalibrate": 100, "train__epochs": 2}

@@ -11,6 +11,7 @@ import keras
 
 from bnzoo.config.models import ModelParameters
 from bnzoo.layers import BatchNormalization
+from bnzoo.layers.groups import fitting_groups
 from bnzoo.models.initialization import initializers
 
 
@@ -122,12 +123,12 @@ def dense_block(x: Any, index: int, units: int, parameters: ModelParameters) -> 
 def normalize_and_activate(
     x: Any, index: int, parameters: ModelParameters, mask: Any = None
 ) -> Any:
-    """Put batch normalization before or after the activation, or leave it out.
+    """Put normalization before or after the activation, or leave it out.
 
     Args:
         x: float tensor of shape (batch, ..., channels).
         index: number of the block in the network, from 1.
-        parameters: the model's `placement`, `activation` and `batch_norm`.
+        parameters: the model's `placement`, `activation`, `batch_norm` and `group_norm`.
         mask: bool tensor of shape (batch, ...): positions that count in the statistics.
 
     Returns:
@@ -142,7 +143,16 @@ def normalize_and_activate(
 
 
 def normalize(x: Any, name: str, parameters: ModelParameters, mask: Any = None) -> Any:
-    """Apply batch normalization with the model's arguments to x of shape (batch, ..., channels)."""
+    """Apply batch or group normalization, as the model says, to x of shape (batch, ..., channels).
+
+    Group normalization knows no mask: `conv1d`, which has one, refuses it.
+    """
+    if parameters.group_norm is not None:
+        return keras.layers.GroupNormalization(
+            fitting_groups(parameters.group_norm, x.shape),
+            name=name,
+            **parameters.batch_norm.model_dump(include={"epsilon", "center", "scale"}),
+        )(x)
     normalization = BatchNormalization(name=name, **parameters.batch_norm.arguments())
     return normalization(x) if mask is None else normalization(x, mask=mask)
 
@@ -204,7 +214,7 @@ def _hidden_arguments(
     norm_follows = parameters.placement == "before" or (
         parameters.placement == "after" and not has_activation
     )
-    # The mean that normalization subtracts contains the bias, which therefore changes nothing.
+    # The mean that batch normalization subtracts contains the bias: it would change nothing.
     return {
         "use_bias": parameters.use_bias or not (norm_follows or is_normalized),
         **initializers(parameters, fan_in, parameters.kernel_scale),

@@ -1,7 +1,6 @@
 """A new functional model with something else, or nothing, in the place of batch normalization."""
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator
 
 import keras
@@ -9,6 +8,7 @@ import keras
 from bnzoo.errors import InputError
 from bnzoo.layers import arguments
 from bnzoo.layers.finding import batch_norm_layers
+from bnzoo.layers.groups import fitting_groups
 from bnzoo.surgery.affine import CannotMerge, is_batch_norm
 from bnzoo.surgery.copying import copy_state, new_layer
 from bnzoo.surgery.graph import Graph, Skipped, as_functional, copy_graph, is_graph
@@ -41,10 +41,8 @@ def with_group_norm(
 
     Args:
         model: functional or Sequential, built. It is left as it is.
-        groups: into which the channels of an example are divided, at least 1; of it and the number
-            of channels the greatest common divisor is taken, as all groups have one size. Where an
-            example has no other positions than its channels it is 1, for a few of them alone have
-            no statistics. The default is that of Wu and He 2018, arXiv 1803.08494.
+        groups: into which the channels of an example are divided, at least 1, as far as they can
+            be (`fitting_groups`). The default is that of Wu and He 2018, arXiv 1803.08494.
         epsilon: added to the variance; None is that of each layer.
 
     Raises:
@@ -63,10 +61,8 @@ def with_group_norm(
 
     def group_norm(layer: keras.layers.Layer) -> keras.layers.Layer:
         shape = layer.get_build_config()["input_shape"]
-        channels = shape[layer.axis]
-        places = [size for at, size in enumerate(shape) if at not in (0, layer.axis % len(shape))]
         config = {name: value for name, value in layer.get_config().items() if name in known}
-        config["groups"] = math.gcd(groups, channels) if any(size != 1 for size in places) else 1
+        config["groups"] = fitting_groups(groups, shape, layer.axis)
         return keras.layers.GroupNormalization(**config | changed)
 
     return _renewed(model, group_norm, with_bias=False)

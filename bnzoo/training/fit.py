@@ -107,12 +107,14 @@ class _Run:
     def _description(self) -> str:
         found = describe_splits(self.splits)["examples"]
         sizes = ", ".join(f"{count:,} {name}" for name, count in found.items() if count)
-        model, files = self.config.model, plural(len(self.splits.skipped), "unreadable file")
+        model = self.config.model
+        norm = "group" if getattr(model, "group_norm", None) else "batch"
+        files = plural(len(self.splits.skipped), "unreadable file")
         reading = f"{self.splits.reading}\n" if self.splits.reading else ""
         return (
             f"Data: {sizes} examples{f'; {files} skipped' if self.splits.skipped else ''}\n"
             f"{reading}"
-            f"Model: {model.name}, batch normalization: {model.placement}, "
+            f"Model: {model.name}, {norm} normalization: {model.placement}, "
             f"{self.model.count_params():,} parameters\n"
             f"Run: {plural(self.config.train.epochs, 'epoch')} of "
             f"{plural(self.steps_per_epoch, 'step')} on {', '.join(devices())}, in "

@@ -6,6 +6,7 @@ from pydantic import model_validator
 
 from bnzoo.config.models.parameters import SAMPLE, Activation, ModelParameters, OneBlock
 from bnzoo.config.section import PositiveInt, whole
+from bnzoo.errors import InputError
 
 SequenceShape = Annotated[
     tuple[PositiveInt | None, PositiveInt],
@@ -45,8 +46,17 @@ class Conv1D(ModelParameters):
     def resolved(
         self, input_shape: tuple[int | None, ...] | None = None, classes: int | None = None
     ) -> Self:
-        """Fill the open sizes as every model does, and then the activation."""
+        """Fill the open sizes as every model does, and then the activation.
+
+        Raises:
+            InputError: as of every model; or there are groups to normalize, and steps to leave out.
+        """
         filled = super().resolved(input_shape, classes)
+        if filled.classes and self.group_norm is not None:
+            raise InputError(
+                f"{self.name}: group_norm: expected null for the classifier, as Keras' layer would "
+                f"count padded steps, got {self.group_norm}. Leave it out, or choose another model."
+            )
         usual = "relu" if filled.classes else "linear"
         return filled.model_copy(update={"activation": self.activation or usual})
 

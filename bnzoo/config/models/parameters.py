@@ -53,12 +53,18 @@ class ModelParameters(Section):
         kernel_scale: factor on the initial kernels of the hidden layers; the logits keep theirs, as
             their scale is that of the loss, which no batch normalization undoes.
         batch_norm: arguments of the batch normalization layers.
+        group_norm: number of groups of channels of `keras.layers.GroupNormalization`, which then
+            stands wherever batch normalization would, under the same names, with the `epsilon`,
+            `center` and `scale` of `batch_norm`; null is batch normalization. As many groups as
+            divide the channels too (their greatest common divisor); one behind a dense layer. 32
+            is the default of Wu and He 2018, arXiv 1803.08494.
         input_shape: shape of one sample, without the batch; null takes the data's.
         classes: number of logits; null takes the number of classes of the data.
         activation: after every hidden layer.
         use_bias: `true` gives every linear layer a bias, as published. `false` leaves out those
             that batch normalization makes idle by subtracting the mean right after them (that is
-            with `placement: before`), and only those, so that the network stays as expressive.
+            with `placement: before`), and only those, so that the network stays as expressive;
+            with `group_norm` the same ones, so that both have the same weights.
     """
 
     published_input_shape: ClassVar[tuple[int | None, ...]]
@@ -74,6 +80,7 @@ class ModelParameters(Section):
     initialization: Initialization = "keras"
     kernel_scale: PositiveFloat = 1.0
     batch_norm: BatchNorm = BatchNorm()
+    group_norm: PositiveInt | None = None
     input_shape: Shape | None = None
     classes: PositiveInt | None = None
     activation: Activation = "relu"
