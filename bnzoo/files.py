@@ -49,7 +49,7 @@ def no_empty_folder(path: Path) -> Iterator[None]:
 
 
 class RowFile:
-    """A CSV file that grows by a row per epoch and survives being cut off in the middle.
+    """A CSV file that grows with each epoch and survives being cut off in the middle.
 
     Args:
         path: the file.
@@ -62,9 +62,9 @@ class RowFile:
         self.rows = [row for row in read_rows(path) if row["epoch"] <= keep_epochs]
         self._write()
 
-    def append(self, row: dict[str, Any]) -> None:
-        """Add one row and make sure that it is on disk."""
-        self.rows.append(row)
+    def append(self, *rows: dict[str, Any]) -> None:
+        """Add rows and make sure that they are on disk."""
+        self.rows.extend(rows)
         self._write()
 
     def _write(self) -> None:
@@ -82,7 +82,11 @@ def read_rows(path: Path) -> list[dict[str, float | None]]:
     with path.open(newline="") as file:
         return [
             {
-                key: None if value == "" else int(value) if key == "epoch" else float(value)
+                key: None
+                if value == ""
+                else int(value)
+                if key in ("epoch", "step")
+                else float(value)
                 for key, value in row.items()
             }
             for row in csv.DictReader(file)

@@ -49,6 +49,7 @@ MAY_IMPORT = {
         "config",
         "data",
         "environment",
+        "files",
         "saving",
         "own_code",
         "reporting",

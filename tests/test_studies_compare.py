@@ -80,7 +80,7 @@ def test_the_folder_holds_ordinary_runs_of_every_variant_and_seed(finished):
 
 def test_the_report_is_written_once_from_the_summary(finished):
     folder, summary, *_, reports = finished
-    ((path, reported, (_, record)),) = reports
+    ((path, reported, (_, record), _),) = reports
     assert (path, reported) == (folder.path, summary)
     best = runs.RunFolder(folder.best_run().path)
     assert record["accuracy"] == pytest.approx(best.summary()["test"]["accuracy"])
@@ -105,6 +105,7 @@ def test_an_estimate_of_the_time_comes_first(finished):
 def test_the_summary_says_what_was_run(finished):
     _, summary, *_ = finished
     assert (summary["kind"], summary["status"]) == ("study", "completed")
+    assert "study" not in summary  # nothing is watched
     assert (summary["name"], summary["command"]) == ("finished", "bnzoo compare it")
     assert summary["protocol"].startswith("validation on 0.2 of the training set")
     assert summary["config"]["compare"]["seeds"] == summary["seeds"] == [3, 5]

@@ -8,7 +8,8 @@ from pydantic import Field, field_validator, model_validator
 from bnzoo.config.data import Data
 from bnzoo.config.models import Model
 from bnzoo.config.own import DATA_ARGUMENTS, OwnModel, function_problems
-from bnzoo.config.section import Section, Seed, Seeds
+from bnzoo.config.section import Section, Seed, Seeds, named
+from bnzoo.config.study import Study
 from bnzoo.config.train import Train
 from bnzoo.config.tune import Objective, Tune
 from bnzoo.errors import InputError
@@ -36,11 +37,14 @@ class Compare(Section):
         variants: what is changed for each variant, by its name.
         seeds: the seed of each run of a variant. They are the same for all variants, so that
             differences are taken seed by seed; three is the least that shows a spread.
+        study: what is watched during the runs: its name, or a mapping with its name and parameters;
+            null is nothing, the plain comparison.
     """
 
     baseline: Overrides | None = Field(default_factory=dict)
     variants: dict[FolderName, Overrides] = Field(min_length=1)
     seeds: Seeds = (0, 1, 2)
+    study: Annotated[Study, named(None, Study)] | None = None
 
     def overrides(self) -> dict[str, Overrides]:
         """Return what is changed in each variant by its name; the baseline comes first."""

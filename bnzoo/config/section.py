@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -101,6 +102,18 @@ def each_once(noun: str, text: Callable[[Any], str] = repr) -> AfterValidator:
         return values
 
     return AfterValidator(check)
+
+
+def named(default: str | None, schemas: Any) -> BeforeValidator:
+    """Let a word stand for a mapping with that name; a mapping without one has the default's."""
+    usual = {"name": default} if default else {}
+
+    def complete(value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        return usual | value if isinstance(value, dict) else value
+
+    return BeforeValidator(complete, json_schema_input_type=str | schemas)
 
 
 Seeds = Annotated[

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from bnzoo.config.own import checked_reference
 from bnzoo.config.section import (
@@ -12,6 +12,7 @@ from bnzoo.config.section import (
     PositiveInt,
     Section,
     each_once,
+    named,
 )
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -160,17 +161,6 @@ Optimizer = Annotated[SGD | Adam | AdamW | RMSprop, Field(discriminator="name")]
 Schedule = Annotated[Constant | Cosine | Exponential | Step, Field(discriminator="name")]
 
 
-def _named(default: str, schemas: Any) -> BeforeValidator:
-    """Let a word stand for a mapping with that name; a mapping without one has the default's."""
-
-    def complete(value: Any) -> Any:
-        if isinstance(value, str):
-            return {"name": value}
-        return {"name": default, **value} if isinstance(value, dict) else value
-
-    return BeforeValidator(complete, json_schema_input_type=str | schemas)
-
-
 class EarlyStopping(Section):
     """Stop when the monitored column of the history has not improved for `patience` epochs.
 
@@ -256,8 +246,8 @@ class Train(Section):
         | dict[str, Annotated[tuple[FunctionName, ...], Field(strict=False)]]
         | None
     ) = None
-    optimizer: Annotated[Optimizer, _named("sgd", Optimizer)] = SGD()
-    schedule: Annotated[Schedule, _named("constant", Schedule)] = Constant()
+    optimizer: Annotated[Optimizer, named("sgd", Optimizer)] = SGD()
+    schedule: Annotated[Schedule, named("constant", Schedule)] = Constant()
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     deterministic: bool = False
     jit_compile: bool | Literal["auto"] = "auto"

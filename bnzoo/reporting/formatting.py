@@ -36,6 +36,15 @@ def spread(
     return f"{scale * statistics['mean']:.{decimals}f}{deviation}{unit}"
 
 
+def significant(statistics: dict[str, Any]) -> str:
+    """Write mean and standard deviation of any size with three digits: `4.1e+08 ± 2e+07`."""
+    if statistics["mean"] is None:
+        return NOTHING
+    std = statistics["std"]
+    deviation = "" if std is None else f" ± {std:.2g}"
+    return f"{statistics['mean']:.3g}{deviation}".replace("-", MINUS)
+
+
 def value_range(ends: Sequence[float]) -> str:
     """Say within which bounds the values of inputs are: `values 0 to 1`."""
     return "values {:.3g} to {:.3g}".format(*ends).replace("-", MINUS)

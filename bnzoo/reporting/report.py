@@ -1,5 +1,6 @@
 """The report of a study: one page that opens without a network, and its figures as PNG."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from bnzoo.files import write_atomically
 from bnzoo.reporting import formatting
 from bnzoo.reporting.classification import Evaluation, evaluation_parts
 from bnzoo.reporting.curves import curve_pictures
-from bnzoo.reporting.page import metadata, render
+from bnzoo.reporting.page import Picture, metadata, render
 from bnzoo.reporting.series import read_runs
 from bnzoo.reporting.weight_trajectories import trajectory_pictures
 from bnzoo.runs import StudyFolder, best_run
@@ -18,7 +19,10 @@ Summary = dict[str, Any]
 
 
 def write_study_report(
-    folder: Path, summary: Summary, evaluation: Evaluation | None = None
+    folder: Path,
+    summary: Summary,
+    evaluation: Evaluation | None = None,
+    watched: Sequence[Picture] = (),
 ) -> None:
     """Write `report.html` and `figures/*.png` of a study; equal input gives equal files.
 
@@ -26,6 +30,7 @@ def write_study_report(
         folder: the study's folder, with the run folders that `summary` names.
         summary: the content of the study's `summary.json`, of a completed or interrupted study.
         evaluation: of its best run, to be shown too.
+        watched: drawings of what the study watched during its runs.
     """
     study = StudyFolder(folder)
     variants = [
@@ -39,6 +44,8 @@ def write_study_report(
         "study.html.j2",
         summary=summary,
         missing=_missing(summary),
+        watched=watched,
+        watched_rows=_watched_rows(summary),
         curves=curve_pictures(study.figures, variants, summary) if has_rows else [],
         trajectories=trajectory_pictures(study.figures, variants),
         rows=[_row(name, variant, metric) for name, variant in summary["variants"].items()],
@@ -77,6 +84,16 @@ def best_run_sentence(summary: Summary) -> str:
         f"{formatting.run_name(variant, run['seed'])}: {variant} has the {end} mean "
         f"{formatting.metric(key)}{never}{chosen if len(summary['seeds']) > 1 else ''}"
     )
+
+
+def _watched_rows(summary: Summary) -> dict[str, list[str]]:
+    """Return the numbers that a study made of what it watched: a row per variant."""
+    numbers = summary.get("study", {}).get("numbers", ())
+    return {
+        name: [formatting.significant(variant[number]) for number in numbers]
+        for name, variant in summary["variants"].items()
+        if numbers
+    }
 
 
 def _diverged(summary: Summary) -> list[str]:

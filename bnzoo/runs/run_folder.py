@@ -22,8 +22,9 @@ class RunFolder(Folder):
 
     `config.yaml` (resolved), `data.json` (what data it met), `history.csv` (a row per epoch),
     `model.keras`, `summary.json`, `weights_path.csv` where single weights are followed,
-    `tensorboard/`, `code/` with the text of files of the user's own, as evidence: nothing here is
-    ever run by itself; and while a run is not finished `checkpoint/`, from which it can be resumed.
+    `watched.csv` where a study watches the training, `tensorboard/`, `code/` with the text of files
+    of the user's own, as evidence: nothing here is ever run by itself; and while a run is not
+    finished `checkpoint/`, from which it can be resumed.
     """
 
     kind, command = "run", "train"
@@ -34,6 +35,7 @@ class RunFolder(Folder):
         self.history_file = self.path / "history.csv"
         self.model_file = self.path / "model.keras"
         self.weights_path_file = self.path / "weights_path.csv"
+        self.watched_file = self.path / "watched.csv"
         self.tensorboard = self.path / "tensorboard"
         self.code = self.path / "code"
         self.checkpoints = self.path / "checkpoint"

@@ -7,6 +7,7 @@ nobody and goes on, at its last complete epoch, with whoever looks next.
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -16,8 +17,9 @@ from bnzoo.config import Config
 from bnzoo.errors import InputError
 from bnzoo.reporting import formatting
 from bnzoo.runs import FolderHeld, PlannedRun, StudyFolder
+from bnzoo.studies.watching import watch_of
 from bnzoo.training import start_afresh, train
-from bnzoo.training.fit import describe_splits
+from bnzoo.training.fit import Watch, describe_splits
 
 Announce = Callable[[str], None]
 BeginRun = Callable[[int, int, str], None]
@@ -50,6 +52,7 @@ def train_all(
     announce: Announce,
     begin_run: BeginRun,
     before_run: Callable[[], None] = lambda: None,
+    watch: Watch | None = None,
 ) -> None:
     """Train the next run that nobody holds, until all have ended, here or elsewhere.
 
@@ -59,6 +62,7 @@ def train_all(
         announce: called with lines that say what is about to happen.
         begin_run: called before each run with its position, the number of runs and its label.
         before_run: called before that; may raise.
+        watch: makes the callback that watches a run.
 
     Raises:
         InputError: a run's configuration does not work with its data.
@@ -81,7 +85,7 @@ def train_all(
         say = announce if run.variant not in described else lambda line: None
         described.add(run.variant)
         with contextlib.suppress(FolderHeld):  # another process was quicker
-            train(run.config, run.folder.path, None, callbacks, say)
+            train(run.config, run.folder.path, None, callbacks, say, watch)
     start_afresh()
 
 
@@ -111,7 +115,8 @@ def join(
     runs = folder.planned(config)
     check_resumable(folder, config, runs)
     announce(f"Joined the study in {folder.path}.")
-    train_all(runs, callbacks, announce, begin_run, lambda: _wait_until_open(folder, wait))
+    wait_again = partial(_wait_until_open, folder, wait)
+    train_all(runs, callbacks, announce, begin_run, wait_again, watch_of(config))
 
 
 def _wait_until_open(folder: StudyFolder, wait: float) -> None:

@@ -11,14 +11,19 @@ from bnzoo.config import Config
 from bnzoo.errors import InputError
 from bnzoo.reporting import formatting
 from bnzoo.reporting.classification import Evaluation
+from bnzoo.reporting.page import Picture
 from bnzoo.reporting.report import write_study_report
 from bnzoo.runs import PlannedRun, StudyFolder
 from bnzoo.studies.duration import measure_seconds
 from bnzoo.studies.evaluation import evaluate_run
 from bnzoo.studies.running import Announce, BeginRun, check_resumable, train_all
 from bnzoo.studies.summary import summarize
+from bnzoo.studies.watching import check_watched, watch_of
+from bnzoo.studies.watching.results import study_pictures
 from bnzoo.training import start_afresh, write_experiment
 from bnzoo.workers import WorkerPool
+
+WriteReport = Callable[[Path, dict[str, Any], Evaluation | None, Sequence[Picture]], None]
 
 
 def compare(
@@ -30,7 +35,7 @@ def compare(
     begin_run: BeginRun = lambda position, total, label: None,
     name: str | None = None,
     command: str = "",
-    write_report: Callable[[Path, dict[str, Any], Evaluation | None], None] = write_study_report,
+    write_report: WriteReport = write_study_report,
     workers: WorkerPool | None = None,
     poll: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
@@ -51,8 +56,8 @@ def compare(
             label, such as `"before seed 1"`.
         name: what the study is called; by default as its folder.
         command: the command that runs it again, for the report.
-        write_report: writes the report into the folder that it is given, from the summary and the
-            evaluation of the best run, if there is one.
+        write_report: writes the report into the folder that it is given, from the summary, the
+            evaluation of the best run, if there is one, and pictures of what the study watched.
         workers: processes that join the study and run it instead of this one.
         poll: called twice a second while they do.
 
@@ -60,8 +65,8 @@ def compare(
         The content of `summary.json`.
 
     Raises:
-        InputError: there is nothing to compare, the folder holds something else, or data and model
-            do not fit together.
+        InputError: there is nothing to compare, the folder holds something else, data and model
+            do not fit together, or a model lacks what the study watches.
         WorkerError: the work of a worker failed.
         KeyboardInterrupt: again, after an interrupted study has been recorded.
     """
@@ -78,8 +83,9 @@ def compare(
         else:
             folder.start(config)
         try:
+            check_watched(config, [run for run in runs if not run.folder.has_ended()])
             if not workers:  # or it would measure beside them, and on other cores
-                _announce_time(runs, announce)
+                _announce_time(runs, announce, config.compare.study is not None)
             folder.claim(config)
             varied = [key for keys in config.compare.overrides().values() for key in keys]
             write_experiment(config, folder.tensorboard, [*varied, "seed"])
@@ -87,13 +93,14 @@ def compare(
                 with workers:  # ended before the results are written
                     workers.wait(poll)
             else:
-                train_all(runs, callbacks, announce, begin_run)
+                train_all(runs, callbacks, announce, begin_run, watch=watch_of(config))
         except BaseException:  # whatever stops a study, what it has found so far is kept
             if folder.config_file.exists():
                 record("interrupted")
             raise
         summary = record("completed")
-        write_report(folder.path, summary, _evaluate_best(folder, config))
+        pictures = study_pictures(config, folder, summary)
+        write_report(folder.path, summary, _evaluate_best(folder, config), pictures)
     return summary
 
 
@@ -110,7 +117,7 @@ def _evaluate_best(folder: StudyFolder, config: Config) -> Evaluation | None:
         return None
 
 
-def _announce_time(runs: list[PlannedRun], announce: Announce) -> None:
+def _announce_time(runs: list[PlannedRun], announce: Announce, is_watched: bool) -> None:
     """Say how long the runs that have not ended will take, from a few steps of each variant."""
     pending = [run for run in runs if not run.folder.has_ended()]
     if len(pending) < len(runs):
@@ -126,8 +133,9 @@ def _announce_time(runs: list[PlannedRun], announce: Announce) -> None:
         left = run.config.train.epochs - len(run.folder.history())
         total_seconds += starts[run.variant] + left * epochs[run.variant]
     at_most = "at most " if any(run.config.train.early_stopping for run in pending) else ""
+    unwatched = ", without the time for what the study watches" if is_watched else ""
     each = (f"{name} {formatting.duration(one)} an epoch" for name, one in epochs.items())
     announce(
         f"Estimate: {at_most}about {formatting.duration(total_seconds)} for "
-        f"{formatting.plural(len(pending), 'run')} ({', '.join(each)})."
+        f"{formatting.plural(len(pending), 'run')} ({', '.join(each)}){unwatched}."
     )

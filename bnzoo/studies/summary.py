@@ -16,6 +16,7 @@ from bnzoo.studies.statistics import (
     study_verdict,
     variant_verdict,
 )
+from bnzoo.studies.watching.results import add_watched
 
 DESCRIBED = ("first_epoch_loss", "seconds_per_epoch")
 
@@ -42,14 +43,16 @@ def summarize(
         variant: {"overrides": overrides[variant], **_numbers(found, runs[BASELINE], tested)}
         for variant, found in runs.items()
     }
+    watched, unwatched = add_watched(variants, folder, config)
     for variant, entry in variants.items():
         entry["verdict"] = variant_verdict(variant, entry, variants[BASELINE], f"test_{main}")
-    note = "\n".join(
+    problems = (
         f"problem ({variant}): {'; '.join(one['title'] for one in entry['findings'])}. The report "
         "says more."
         for variant, entry in variants.items()
         if entry["findings"]
     )
+    note = "\n".join([*problems, *unwatched])
     return {
         "kind": "study",
         "status": status,
@@ -60,6 +63,7 @@ def summarize(
         "baseline": BASELINE,
         "seeds": list(seeds),
         "config": config.model_dump(mode="json"),
+        **watched,
         **origin(summaries),
         "variants": variants,
         "note": note,

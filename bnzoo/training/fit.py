@@ -20,6 +20,8 @@ from bnzoo.training.settings import devices, run_settings
 from bnzoo.training.stopping import DivergenceStop, best_row, selection_metric, should_stop
 from bnzoo.training.tensorboard import tensorboard_callbacks
 
+Watch = Callable[[keras.Model, "data.Splits", RunFolder, int], keras.callbacks.Callback]
+
 
 def train(
     config: Config,
@@ -27,6 +29,7 @@ def train(
     resume: bool | None = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     announce: Callable[[str], None] = lambda line: None,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Run a configuration to its end and return its summary.
 
@@ -37,6 +40,8 @@ def train(
             it is. None: if there is one.
         callbacks: more Keras callbacks, such as a progress display.
         announce: called with lines that say what is about to happen.
+        watch: makes a callback of the model, the data, the run folder and its number of complete
+            epochs; what it writes down at the end of an epoch is there before the checkpoint.
 
     Returns:
         The content of `summary.json`.
@@ -58,13 +63,13 @@ def train(
             announce(f"{folder.path} has already ended: nothing to resume.")
             return folder.summary()
         with run_settings(config):
-            return _Run(config, folder, callbacks, announce).run()
+            return _Run(config, folder, callbacks, announce, watch).run()
 
 
 class _Run:
     """The parts of one run, built in order; `run` joins them."""
 
-    def __init__(self, config, folder, callbacks, announce):
+    def __init__(self, config, folder, callbacks, announce, watch):
         self.config, self.folder, self.announce = config, folder, announce
         announce(f"Loading {config.data.name} ...")
         self.splits = splits = load_data(config)
@@ -74,6 +79,8 @@ class _Run:
         self.findings = []
         follow = config.train.follow_weights
         followers = [FollowWeights(self.model, follow, folder, self.epochs_done)] if follow else []
+        if watch:
+            followers.append(watch(self.model, splits, folder, self.epochs_done))
         samples = config.train.recalibrate
         description = self._description()
         folder.claim(config, describe_splits(splits))
