@@ -19,13 +19,15 @@ PAGES = (
     "README.md",
     "configs/README.md",
     "bnzoo/diagnosis/README.md",
+    "bnzoo/models/README.md",
     "bnzoo/serving/README.md",
     "bnzoo/surgery/README.md",
     "bnzoo/tuning/README.md",
     "configs/own/README.md",
 )
-# They take minutes, and real data in BNZOO_DATA_DIR.
+# They take minutes, and as all of DATA_PAGES real data in BNZOO_DATA_DIR.
 LONG_PAGES = ("configs/own/README.md", "bnzoo/diagnosis/README.md")
+DATA_PAGES = (*LONG_PAGES, "bnzoo/models/README.md")
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 # These make an environment of their own: run by hand and by CI.
 NOT_RUN = ("scripts/quickstart", "scripts/test")

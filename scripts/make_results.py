@@ -2,8 +2,9 @@
 
     python scripts/make_results.py           # after scripts/run_results.py or a benchmark
 
-makes the sections of README.md between their markers, configs/results/README.md and the pictures
-in configs/results/figures/. A test fails when the texts are not up to date.
+makes the sections of README.md and bnzoo/models/README.md between their markers,
+configs/results/README.md, the pictures in configs/results/figures/ and what `bnzoo models` says of
+accuracy. A test fails when the texts are not up to date.
 """
 
 import csv
@@ -11,6 +12,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from speed_tables import (
 )
 from statistics_tables import statistics_lines
 
+from bnzoo.config.models.trained import MEASURED_FILE, weight_cards
 from bnzoo.reporting import formatting
 from bnzoo.reporting.report import write_study_report
 from bnzoo.reporting.sweep_grid import read_grid
@@ -37,6 +40,7 @@ from bnzoo.studies.statistics import study_verdict
 REPOSITORY = Path(__file__).parent.parent
 FIGURES = RESULTS / "figures"
 README, PAGE = REPOSITORY / "README.md", RESULTS / "README.md"
+ZOO_PAGE = REPOSITORY / "bnzoo" / "models" / "README.md"
 BEGIN = "<!-- {}: written by scripts/make_results.py, do not edit -->\n"
 END = "<!-- end of {} -->\n"
 
@@ -145,6 +149,48 @@ def section() -> str:
         "",
         f"Mean ± std over {seed_counts()} seeds; {origin(first)}.",
     ]
+    return "\n".join(lines) + "\n"
+
+
+def measured() -> list[dict]:
+    """Return what `bnzoo models` says of accuracy: a row per study of a model of the zoo."""
+    rows = []
+    for _, result in studies():
+        summary = result["summary"]
+        config, found = summary["config"], summary["variants"].values()
+        view = config["data"]["view"]
+        accuracy = {one["overrides"]["model.placement"]: one["test_accuracy"] for one in found}
+        rows.append(
+            {
+                "model": config["model"]["name"],
+                "data": config["data"]["name"] + ("" if view == "image" else f", {view}"),
+                "seeds": summary["seeds"],
+                "test_accuracy": {
+                    place: {key: accuracy[place][key] for key in ("mean", "std")}
+                    for place in ("none", "before", "after")
+                },
+            }
+        )
+    return rows
+
+
+def weights_section() -> str:
+    """Return the table of the trained models that ship, from their cards."""
+    lines = [
+        "| model | weights | placement | right of the test set | parameters | bytes |",
+        "|---" * 6 + "|",
+    ]
+    for card in weight_cards():
+        test = card["test"]
+        share = formatting.percent(test["right"] / test["examples"])
+        right = f"{test['right']:,} of {test['examples']:,} ({share})"
+        names = (f"`{card[key]}`" for key in ("model", "weights", "placement"))
+        sizes = (f"{card[key]:,}" for key in ("parameters", "bytes"))
+        lines.append(f"| {' | '.join([*names, right, *sizes])} |")
+    sources = {card["weights"]: card["data"] for card in weight_cards()}
+    for name, data in sources.items():
+        text = f"{data['attribution']}; {data['license']} ({data['license_url']})."
+        lines += ["", *textwrap.wrap(f"`{name}`: {text}", 100, break_on_hyphens=False)]
     return "\n".join(lines) + "\n"
 
 
@@ -273,8 +319,13 @@ def version_count(passed: int, failed: int, skipped: int) -> str:
 
 
 def updated(text: str) -> str:
-    """Return the README with its generated sections replaced: those that it has."""
-    sections = {"results": section(), "speed": speed_section(), "versions": versions_section()}
+    """Return a README with its generated sections replaced: those that it has."""
+    sections = {
+        "results": section(),
+        "speed": speed_section(),
+        "versions": versions_section(),
+        "weights": weights_section(),
+    }
     for name, lines in sections.items():
         if BEGIN.format(name) not in text:
             continue
@@ -433,7 +484,9 @@ def write_table(file: Path, rows: dict) -> None:
 
 
 def main() -> None:
-    README.write_text(updated(README.read_text()))
+    for readme in (README, ZOO_PAGE):
+        readme.write_text(updated(readme.read_text()))
+    MEASURED_FILE.write_text(json.dumps(measured(), indent=1) + "\n")
     PAGE.write_text(page())
     draw()
 

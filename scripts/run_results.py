@@ -48,14 +48,19 @@ def record(name: str, command: str, *arguments: str) -> None:
         start(sys.executable, "scripts/make_example_images.py", EXAMPLE_IMAGES)
     out = f"runs/results/{name}"
     line = [command, *arguments, "--out", out]
-    begun = any((REPOSITORY / out).rglob("config.yaml"))
-    start(sys.executable, "-m", "bnzoo", *line, *(["--resume"] if begun else []))
+    start_bnzoo(line, out)
     parity = export_parity(out, f"runs/results/served/{name}")
     folder = REPOSITORY / out
     found = {"compare": study_result, "train": run_result, "tune": sweep_result}[command](folder)
     result = {"name": name, "command": shlex.join(["bnzoo", *line]), "export_parity": parity}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(dumps(result | found))
+
+
+def start_bnzoo(line: list[str], out: str) -> None:
+    """Run a command of bnzoo to its end; where its folder has begun, it goes on there."""
+    begun = any((REPOSITORY / out).rglob("config.yaml"))
+    start(sys.executable, "-m", "bnzoo", *line, *(["--resume"] if begun else []))
 
 
 def export_parity(source: str, served: str) -> dict:

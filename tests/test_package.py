@@ -25,17 +25,22 @@ def test_the_wheel_holds_the_package_its_type_marker_and_the_starter_configs(tmp
     assert {"bnzoo/__init__.py", "bnzoo/py.typed"} <= names
     templates = ("study.html.j2", "page.css")
     assert {f"bnzoo/reporting/templates/{name}" for name in templates} <= names
+    cards = [path.name for path in (REPOSITORY / "bnzoo" / "models" / "weights").glob("*.json")]
+    files = [card.replace(".json", ".weights.h5") for card in cards]
+    assert len(cards) == 4
+    assert {f"bnzoo/models/weights/{name}" for name in (*cards, *files)} <= names
     assert not [name for name in names if name.startswith(("tests/", "configs/results"))]
     assert "bnzoo/configs/results" not in {name.rpartition("/")[0] for name in names}
-    listed = subprocess.run(
-        [sys.executable, "-m", "bnzoo", "configs"],
-        cwd=tmp_path / "site",
-        capture_output=True,
-        text=True,
-        check=True,
-    )
     starters = {path.stem for path in (REPOSITORY / "configs").glob("*.yaml")}
-    assert {line.split()[0] for line in listed.stdout.splitlines()} == starters
+    listed = printed_by("configs", tmp_path / "site")
+    assert {line.split()[0] for line in listed.splitlines()} == starters
+    assert "before and none" in printed_by("models", tmp_path / "site")
+
+
+def printed_by(command, folder):
+    """Run a command of the package that lies in a folder."""
+    line = [sys.executable, "-m", "bnzoo", command]
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
 def test_public_names_are_there_and_others_are_not():

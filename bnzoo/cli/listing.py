@@ -9,10 +9,15 @@ from bnzoo.cli.app import BAD_INPUT, command
 from bnzoo.cli.options import CONFIG_HELP, Set, read_config
 from bnzoo.errors import InputError, plural
 
+PLACEMENTS = ("none", "before", "after")
+
 
 @command("models")
 def list_models() -> None:
-    """List the models that a config can name, with shapes and parameters as published."""
+    """List the models that a config can name, with shapes and parameters as published.
+
+    Below: measured accuracy with and without batch normalization, and trained weights.
+    """
     from bnzoo.config.models import MODEL_SCHEMAS, model_parameters
     from bnzoo.config.own import OwnModel
 
@@ -23,6 +28,27 @@ def list_models() -> None:
         count = f"{schema.published_count:>10,}"
         rows.append((name, shape, str(sizes.classes or "-"), count, schema.headline()))
     _print_table([*rows, ("<file.py>:<function>", "any", "any", "", OwnModel.headline())])
+    _print_accuracies()
+
+
+def _print_accuracies() -> None:
+    """Print what was measured on real data, and which trained models `build` gives."""
+    from bnzoo.config.models.trained import measured_accuracies, weight_cards
+    from bnzoo.reporting.formatting import percent_spread
+
+    rows = [("model", "data", "without", "before", "after", "seeds", "weights")]
+    for row in measured_accuracies():
+        placements = [
+            card["placement"]
+            for card in weight_cards()
+            if (card["model"], card["weights"]) == (row["model"], row["data"])
+        ]
+        spreads = (percent_spread(row["test_accuracy"][key], 1) for key in PLACEMENTS)
+        seeds, weights = str(len(row["seeds"])), " and ".join(placements)
+        rows.append((row["model"], row["data"], *spreads, seeds, weights))
+    print("\nTest accuracy without batch normalization, with it before and after the activation:\n")
+    _print_table(rows)
+    print("\nWeights, by placement: bnzoo.models.build(model, placement, weights=data)")
 
 
 @command("datasets")

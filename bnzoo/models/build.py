@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from bnzoo.config.models import MODEL_NAMES, ModelParameters, model_parameters
+from bnzoo.config.models.trained import trained
 from bnzoo.config.own import OwnModel
 from bnzoo.models.conv1d import build_conv1d
 from bnzoo.models.dense import build_dense
@@ -35,27 +36,45 @@ def list_models() -> list[str]:
     return list(MODEL_NAMES)
 
 
-def build(name: str, placement: str = "before", **params: Any) -> keras.Model:
+def build(
+    name: str, placement: str = "before", *, weights: str | None = None, **params: Any
+) -> keras.Model:
     """Build an uncompiled model whose outputs are logits, without a softmax.
 
     Args:
         name: one of `list_models()`.
         placement: of batch normalization: `"none"`, `"before"` or `"after"` the activation.
+        weights: name of the data that the weights were trained on, `"devanagari_digits"` of
+            `three_conv` or `"mnist"` of `dense`, each with placement `"before"` and `"none"`; None
+            is random weights. Not a key of a config, whose runs begin with random weights.
         **params: other parameters of the model, as in a config; the schemas in
-            `bnzoo.config.models` explain them. Sizes left out are the published ones.
+            `bnzoo.config.models` explain them. Sizes left out are the published ones; with
+            `weights` all that is left out is as it was trained, and nothing can be otherwise.
 
     Returns:
         The model. `keras.utils.set_random_seed` before the call makes its weights reproducible.
+        Trained ones take float images of shape (batch, height, width, 1), channels last, with
+        pixels divided by 255 into [0, 1] and ink bright, as `bnzoo.data.load` makes them;
+        bnzoo/models/README.md has their cards.
 
     Raises:
-        InputError: an unknown name or parameter, or a value that the model cannot take.
+        InputError: an unknown name or parameter, or a value that the model cannot take; there are
+            no such weights, or they were trained with other parameters.
 
     Example:
         >>> import bnzoo.models
         >>> bnzoo.models.build("dense", units=[32], batch_norm={"momentum": 0.9}).output_shape
         (None, 10)
+        >>> bnzoo.models.build("three_conv", weights="devanagari_digits").input_shape
+        (None, 32, 32, 1)
     """
-    return build_model(model_parameters(name, placement=placement, **params))
+    parameters = model_parameters(name, placement=placement, **params)
+    if weights is None:
+        return build_model(parameters)
+    parameters, file = trained(parameters, weights)
+    model = build_model(parameters)
+    model.load_weights(file)
+    return model
 
 
 def build_model(parameters: ModelParameters | OwnModel) -> keras.Model:
