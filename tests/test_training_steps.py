@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from calls import run_on_jax
 from own_functions import write
 
 from bnzoo import config, load_model, recalibrate, runs
@@ -11,6 +12,7 @@ from bnzoo.errors import InputError
 from bnzoo.studies import duration
 from bnzoo.training import train
 from bnzoo.training.building import load_data
+from bnzoo.training.callbacks import RecalibrateEpochs
 
 TREE = {
     "seed": 7,
@@ -203,3 +205,26 @@ def test_the_estimate_of_the_time_counts_the_recalibration(monkeypatch):
     monkeypatch.setattr(duration.RecalibrateEpochs, "update", lambda self: seen.append(self.model))
     duration.measure_seconds(make_config(**FEW))
     assert len(seen) == 1
+
+
+def test_other_failures_are_told():
+    again = RecalibrateEpochs(load_data(make_config()), 100)
+    again.set_model(keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization()]))
+    with pytest.raises(InputError, match="expected a batch that it takes"):
+        again.update()
+
+
+ON_JAX = """
+import bnzoo
+from bnzoo.training import train
+from test_training_steps import FEW, make_config
+
+lines = []
+train(make_config(model__batch_norm={"momentum": None}, **FEW), OUT, announce=lines.append)
+print(int(bnzoo.load_model(OUT).get_layer("bn_1").num_batches.numpy()))
+assert not [line for line in lines if "could not be diagnosed" in line], lines
+"""
+
+
+def test_runs_on_jax_are_recalibrated_and_diagnosed_too(tmp_path):
+    assert run_on_jax(f"OUT = {str(tmp_path)!r}\n{ON_JAX}").split() == ["2"]

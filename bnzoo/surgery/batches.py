@@ -65,7 +65,7 @@ class Batches:
         """Yield whole batches."""
         found = 0
         for element in self._until_enough():
-            batch = Batch(*keras.utils.unpack_x_y_sample_weight(element))
+            batch = Batch(*_for_backend(keras.utils.unpack_x_y_sample_weight(element)))
             found += batch.size
             yield batch
         if not found:
@@ -89,6 +89,13 @@ class Batches:
             found += shape[0]
             if self._num_samples is not None and found >= self._num_samples:
                 return
+
+
+def _for_backend(parts: tuple) -> tuple:
+    """Return tensors of TensorFlow as arrays where Keras' steps would not take them."""
+    if keras.backend.backend() == "tensorflow":
+        return parts
+    return tree.map_structure(lambda one: one.numpy() if hasattr(one, "numpy") else one, parts)
 
 
 class _Sliced:

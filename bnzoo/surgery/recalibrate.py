@@ -19,6 +19,10 @@ SETTLED = 1e-5
 """Standard deviations by which statistics may still differ from pass to pass, layer by layer."""
 
 
+class CannotRecalibrate(InputError):
+    """A model has no statistics to estimate, or has weights with which they are not finite."""
+
+
 def recalibrate(
     model: keras.Model,
     dataset: Any,
@@ -150,13 +154,13 @@ def _layers(model: keras.Model) -> list[keras.layers.BatchNormalization]:
     if free:
         return free
     if layers:
-        raise InputError(
+        raise CannotRecalibrate(
             f"model {model.name!r}: expected batch normalization that is not frozen, got "
             f"{len(layers)} frozen. Frozen layers keep their statistics: "
             "bnzoo.unfreeze_batch_norm(model) first."
         )
     others = sorted({type(layer).__name__ for layer in batch_norm_layers(model)})
-    raise InputError(
+    raise (InputError if others else CannotRecalibrate)(
         f"model {model.name!r}: expected a layer of batch normalization, found "
         f"{f'only {others[0]}, a subclass with a call of its own' if others else 'none'}. "
         "There is nothing to recalibrate."
@@ -177,7 +181,7 @@ def _reached(found: list[Population]) -> list[Population]:
         )
     for one in reached:
         if not one.batches:
-            raise InputError(
+            raise CannotRecalibrate(
                 f"layer {one.layer.name!r}: expected batches with finite statistics, got NaN, "
                 f"infinity or nothing in all {one.bad_batches}. Look for NaN in the data and in "
                 "the weights: bnzoo.diagnose(model)."

@@ -12,7 +12,7 @@ from bnzoo.files import RowFile, read_columns
 from bnzoo.runs import HISTORY_COLUMNS, RunFolder
 from bnzoo.runs.metrics import history_columns
 from bnzoo.saving import save_model
-from bnzoo.surgery import Recalibrate
+from bnzoo.surgery.recalibrate import CannotRecalibrate, Recalibrate
 from bnzoo.training.stopping import DivergenceStop, best_row, should_stop
 
 
@@ -82,8 +82,8 @@ def find_weight(model: keras.Model, item: FollowedWeight) -> keras.Variable:
 class RecalibrateEpochs(Recalibrate):
     """Recalibrate after each epoch, and leave as it is what cannot be.
 
-    That is a model without batch normalization, such as the baseline of a study; or weights that
-    training has ruined, of which the next loss tells.
+    That is a model without batch normalization, such as the baseline of a study, or with frozen
+    statistics; or weights that training has ruined, of which the next loss tells.
 
     Args:
         splits: the run's data.
@@ -95,7 +95,7 @@ class RecalibrateEpochs(Recalibrate):
 
     def update(self) -> None:
         """Recalibrate, if it can be done."""
-        with contextlib.suppress(InputError):
+        with contextlib.suppress(CannotRecalibrate):
             super().update()
 
 
