@@ -330,8 +330,10 @@ def test_every_starter_config_is_good_and_opens_with_its_command():
     starters = config.starter_configs()
     assert "quickstart" in starters
     for name, path in starters.items():
-        command = "tune" if config.load_config(path).tune else "train"
-        assert f"bnzoo {command} configs/{name}.yaml" in path.read_text()
+        loaded, place = config.load_config(path), path.parent.name
+        command = "tune" if loaded.tune else "compare" if place == "claims" else "train"
+        folder = "configs/claims" if place == "claims" else "configs"
+        assert f"bnzoo {command} {folder}/{name}.yaml" in path.read_text()
         assert config.starter_summary(path).endswith(".")
 
 
@@ -408,7 +410,7 @@ def test_a_variants_key_inside_another_is_not_lost_to_it(write):
         ("compare={seeds: [0]}", "compare.variants: missing."),
         ("compare.variants={}", "compare.variants: expected a length of at least 1, got {}."),
         ("compare.variants.a=3", "compare.variants.a: expected a mapping, got 3."),
-        ("compare.baseline=3", "compare.baseline: expected a mapping, got 3."),
+        ("compare.baseline=3", "compare.baseline: expected a mapping or text, got 3."),
         (
             "compare.variants.a/b={}",
             "compare.variants.a/b: expected a name of letters, digits, _ and -, got 'a/b'.",

@@ -135,6 +135,7 @@ def test_the_numbers_are_those_of_the_runs(finished):
             "final": rows[-1],
             "first_epoch_loss": rows[0]["loss"],
             "epochs": 2,
+            "steps": 10,
             "seconds_per_epoch": statistics.median(row["seconds"] for row in rows),
             "diverged": None,
         }

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
+from bnzoo.config.claim import NUMBERS, Claim
 from bnzoo.config.data import Data
 from bnzoo.config.models import Model
 from bnzoo.config.own import DATA_ARGUMENTS, OwnModel, function_problems
@@ -12,7 +13,7 @@ from bnzoo.config.section import Section, Seed, Seeds, named
 from bnzoo.config.study import Study
 from bnzoo.config.train import Train
 from bnzoo.config.tune import Objective, Tune
-from bnzoo.errors import InputError
+from bnzoo.errors import InputError, nearest
 from bnzoo.own_code import is_reference
 
 BASELINE = "baseline"
@@ -33,22 +34,44 @@ class Compare(Section):
 
     Attributes:
         baseline: what is changed for the baseline, against which every variant is measured; by
-            default nothing.
-        variants: what is changed for each variant, by its name.
+            default nothing. Or the name of one of the variants, which then is the baseline.
+        variants: what is changed for each variant, by its name. Where names end in an underscore
+            and a number, as `before_0` and `before_1e-2`, the report draws the results along it.
         seeds: the seed of each run of a variant. They are the same for all variants, so that
             differences are taken seed by seed; three is the least that shows a spread.
         study: what is watched during the runs: its name, or a mapping with its name and parameters;
             null is nothing, the plain comparison.
+        claim: what a paper says about this, and what must come out if it holds; the study then ends
+            with whether it does.
     """
 
-    baseline: Overrides | None = Field(default_factory=dict)
+    baseline: Overrides | FolderName | None = Field(default_factory=dict)
     variants: dict[FolderName, Overrides] = Field(min_length=1)
     seeds: Seeds = (0, 1, 2)
     study: Annotated[Study, named(None, Study)] | None = None
+    claim: Claim | None = None
+
+    @property
+    def baseline_name(self) -> str:
+        """What the baseline is called."""
+        return self.baseline if isinstance(self.baseline, str) else BASELINE
 
     def overrides(self) -> dict[str, Overrides]:
         """Return what is changed in each variant by its name; the baseline comes first."""
-        return {BASELINE: self.baseline or {}, **self.variants}
+        name = self.baseline_name
+        return {name: self.variants.get(name, self.baseline or {}), **self.variants}
+
+    @model_validator(mode="after")
+    def _named_variants_exist(self) -> "Compare":
+        if isinstance(self.baseline, str) and self.baseline not in self.variants:
+            raise ValueError(
+                "baseline: expected the name of a variant, or a mapping of keys, got "
+                f"{self.baseline!r}. {nearest(self.baseline, self.variants)}".rstrip()
+            )
+        if self.claim:
+            numbers = [*NUMBERS, *getattr(self.study, "numbers", ())]
+            self.claim.check_names(list(self.overrides()), numbers)
+        return self
 
     @field_validator("variants")
     @classmethod

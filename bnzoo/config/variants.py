@@ -7,7 +7,7 @@ from typing import Any
 
 from bnzoo.config.problems import attempt, check
 from bnzoo.config.reading import apply_overrides
-from bnzoo.config.schema import BASELINE, Compare, Config, Overrides
+from bnzoo.config.schema import Compare, Config, Overrides
 from bnzoo.errors import InputError
 
 # A variant, or a trial, changes what is run: not what it is compared with, nor how often.
@@ -27,7 +27,7 @@ def variant_configs(config: Config, seed: int | None = None) -> dict[str, Config
     """
     tree = plain_tree(config, seed)
     return {
-        name: resolve(tree, overrides, _where(name))
+        name: resolve(tree, overrides, _where(config.compare, name))
         for name, overrides in config.compare.overrides().items()
     }
 
@@ -62,19 +62,20 @@ def variant_problems(tree: dict) -> list[str]:
     compare, _ = attempt(check, Compare, tree.get("compare"), "compare")
     problems, names = [], {}
     for name, overrides in compare.overrides().items() if compare else ():
-        config, found = attempt(resolve, tree, overrides, _where(name))
+        where = _where(compare, name)
+        config, found = attempt(resolve, tree, overrides, where)
         problems += found
         first = names.setdefault(config.model_dump_json(), name) if config else name
         if first != name:
             problems.append(
-                f"{_where(name)}: expected another config than {first}, got the same. "
+                f"{where}: expected another config than {first}, got the same. "
                 "Leave one of the two out, or change a key."
             )
     return problems
 
 
-def _where(name: str) -> str:
-    return "compare.baseline" if name == BASELINE else f"compare.variants.{name}"
+def _where(compare: Compare, name: str) -> str:
+    return f"compare.variants.{name}" if name in compare.variants else "compare.baseline"
 
 
 def resolve(tree: dict, overrides: Overrides, source: str) -> Config:

@@ -11,11 +11,13 @@ from bnzoo.reporting.classification import Evaluation, evaluation_parts
 from bnzoo.reporting.curves import curve_pictures
 from bnzoo.reporting.page import Picture, metadata, render
 from bnzoo.reporting.series import read_runs
+from bnzoo.reporting.variants import variant_picture
 from bnzoo.reporting.weight_trajectories import trajectory_pictures
 from bnzoo.runs import StudyFolder, best_run
 from bnzoo.runs.metrics import goodness, judged_by
 
 Summary = dict[str, Any]
+MOST_CURVES = 7  # variants in one figure that can be told apart: there are as many marks
 
 
 def write_study_report(
@@ -46,7 +48,11 @@ def write_study_report(
         missing=_missing(summary),
         watched=watched,
         watched_rows=_watched_rows(summary),
-        curves=curve_pictures(study.figures, variants, summary) if has_rows else [],
+        outcome=variant_picture(study.figures, summary, metric) if _has_outcome(summary) else None,
+        curves=curve_pictures(study.figures, variants, summary)
+        if has_rows and len(variants) <= MOST_CURVES
+        else [],
+        has_rows=has_rows,
         trajectories=trajectory_pictures(study.figures, variants),
         rows=[_row(name, variant, metric) for name, variant in summary["variants"].items()],
         metric=formatting.metric(metric),
@@ -61,6 +67,11 @@ def write_study_report(
         config=as_yaml(summary["config"]),
     )
     write_atomically(study.report_file, page)
+
+
+def _has_outcome(summary: Summary) -> bool:
+    """Tell whether to draw what the variants came to, which a few of them say in the table."""
+    return "claim" in summary or len(summary["variants"]) > MOST_CURVES
 
 
 def best_run_sentence(summary: Summary) -> str:

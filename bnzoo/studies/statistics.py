@@ -137,7 +137,11 @@ def first_epoch_reaching(
 
 
 def variant_verdict(
-    name: str, variant: dict[str, Any], baseline: dict[str, Any], metric: str = "test_accuracy"
+    name: str,
+    variant: dict[str, Any],
+    baseline: dict[str, Any],
+    metric: str = "test_accuracy",
+    baseline_name: str = BASELINE,
 ) -> str:
     """Return the sentence of one variant, or of the baseline itself.
 
@@ -146,13 +150,15 @@ def variant_verdict(
         variant: its entry of a study's summary.
         baseline: the baseline's entry.
         metric: the key of both by which they are judged.
+        baseline_name: the baseline's name.
     """
-    if name == BASELINE:
-        return f"{BASELINE}: {_outcome(baseline, metric)}."
+    if name == baseline_name:
+        return f"{name}: {_outcome(baseline, metric)}."
     ours, theirs = (found[metric]["values"] for found in (variant, baseline))
     difference = paired_difference(ours, theirs)
     if not difference.num_seeds:
-        return f"{name}: {_outcome(variant, metric)}; the {BASELINE}: {_outcome(baseline, metric)}."
+        theirs = f"the {BASELINE}" if baseline_name == BASELINE else baseline_name
+        return f"{name}: {_outcome(variant, metric)}; {theirs}: {_outcome(baseline, metric)}."
     score, left_out = formatting.score(variant[metric], metric, 1), ""
     if None in difference.values:  # then both over the seeds that have a difference
         pairs = [pair for pair in zip(ours, theirs, strict=True) if None not in pair]
@@ -160,7 +166,7 @@ def variant_verdict(
         score = " against ".join(formatting.score(found, metric, 1) for found in both)
         missing = [
             f"{formatting.run_name(label, run['seed'])} ({run['status']})"
-            for label, entry in ((name, variant), (BASELINE, baseline))
+            for label, entry in ((name, variant), (baseline_name, baseline))
             for run in entry["runs"]
             if run["status"] != "completed"
         ]
@@ -180,8 +186,10 @@ def study_verdict(
         status: of the study; one that is not completed says so.
         metric: the key of each by which they are judged.
     """
-    baseline = variants[BASELINE]
-    lines = [variant_verdict(name, entry, baseline, metric) for name, entry in variants.items()]
+    first, baseline = next(iter(variants.items()))
+    lines = [
+        variant_verdict(name, entry, baseline, metric, first) for name, entry in variants.items()
+    ]
     return "\n".join(lines if status == "completed" else ["Not finished. So far:", *lines])
 
 

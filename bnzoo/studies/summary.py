@@ -5,10 +5,11 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from bnzoo import environment
-from bnzoo.config import BASELINE, Config
+from bnzoo.config import Config
 from bnzoo.errors import plural
 from bnzoo.runs import StudyFolder
 from bnzoo.runs.metrics import main_metric
+from bnzoo.studies.claims import claim_lines, judge
 from bnzoo.studies.statistics import (
     describe,
     first_epoch_reaching,
@@ -34,18 +35,21 @@ def summarize(
         command: the command that runs it again.
     """
     seeds, overrides = config.compare.seeds, config.compare.overrides()
+    baseline, claim = config.compare.baseline_name, config.compare.claim
     runs = {name: [_read_run(folder, name, seed) for seed in seeds] for name in overrides}
     summaries = [run.summary for found in runs.values() for run in found if run.summary]
     tested = list(dict.fromkeys(key for one in summaries for key in one["test"] or ()))
     tested = tested or list(dict.fromkeys(["loss", config.train.main_metric]))
     main = main_metric(tested)
     variants = {
-        variant: {"overrides": overrides[variant], **_numbers(found, runs[BASELINE], tested)}
+        variant: {"overrides": overrides[variant], **_numbers(found, runs[baseline], tested)}
         for variant, found in runs.items()
     }
     watched, unwatched = add_watched(variants, folder, config)
     for variant, entry in variants.items():
-        entry["verdict"] = variant_verdict(variant, entry, variants[BASELINE], f"test_{main}")
+        entry["verdict"] = variant_verdict(
+            variant, entry, variants[baseline], f"test_{main}", baseline
+        )
     problems = (
         f"problem ({variant}): {'; '.join(one['title'] for one in entry['findings'])}. The report "
         "says more."
@@ -53,6 +57,9 @@ def summarize(
         if entry["findings"]
     )
     note = "\n".join([*problems, *unwatched])
+    judged = claim and judge(claim, variants, f"test_{main}", _num_classes(summaries))
+    verdict = [study_verdict(variants, status, f"test_{main}"), note]
+    verdict += claim_lines(judged) if judged else []
     return {
         "kind": "study",
         "status": status,
@@ -60,15 +67,20 @@ def summarize(
         "command": command,
         "protocol": protocol(summaries),
         "metric": f"test {main}",
-        "baseline": BASELINE,
+        "baseline": baseline,
         "seeds": list(seeds),
         "config": config.model_dump(mode="json"),
         **watched,
         **origin(summaries),
         "variants": variants,
         "note": note,
-        "verdict": "\n".join(filter(None, (study_verdict(variants, status, f"test_{main}"), note))),
+        **({"claim": judged} if judged else {}),
+        "verdict": "\n".join(filter(None, verdict)),
     }
+
+
+def _num_classes(summaries: list[dict[str, Any]]) -> int | None:
+    return next((len(one["data"]["class_names"]) for one in summaries), 0) or None
 
 
 def shared_findings(summaries: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -120,6 +132,7 @@ def _read_run(study: StudyFolder, variant: str, seed: int) -> _Run:
         "final": summary.get("final"),
         "first_epoch_loss": rows[0]["loss"] if rows else None,
         "epochs": summary.get("epochs"),
+        "steps": summary.get("steps"),
         "seconds_per_epoch": statistics.median(row["seconds"] for row in rows) if rows else None,
         "diverged": summary.get("diverged"),
     }
