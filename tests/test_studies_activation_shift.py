@@ -3,27 +3,19 @@
 import keras
 import numpy as np
 import pytest
-from watching import watching_config
+from watching import prepared, watching_config
 
-from bnzoo import data
 from bnzoo.errors import InputError
 from bnzoo.studies.watching import study_of
-from bnzoo.training.building import build_for
 
 SHIFT = {"name": "activation_shift", "every": 2, "examples": 300, "from_step": 4}
 
 
-def begun(*pairs, **changes):
-    settings = watching_config({**SHIFT, **changes}, *pairs)
-    splits = data.load(**settings.data.model_dump(), seed=0)
-    return study_of(settings), build_for(settings, splits), splits, settings.train
-
-
 def test_percentiles_are_those_of_the_units_inputs_over_training_batches():
-    study, model, splits, _ = begun(("model.placement", "before"))
+    study, model, splits, _ = prepared(SHIFT, ("model.placement", "before"))
     before = [weight.copy() for weight in model.get_weights()]
     columns, measure = study.begin(model, splits)
-    (row,) = measure()
+    (row,) = measure(0)
     splits.begin_epoch(0)
     batches = [x.reshape(len(x), -1) for x, _ in splits.train.take(2).as_numpy_iterator()]
     weights = {weight.path: weight.numpy().astype("float64") for weight in model.weights}
@@ -46,7 +38,7 @@ def second_bn(x, weights):
 
 
 def test_the_shift_is_the_way_of_the_median_over_the_spread():
-    study, *_ = begun()
+    study, *_ = prepared(SHIFT)
     medians = {0: (9, 9), 4: (0, 1), 6: (1, 1), 8: (-1, 1)}  # the first is before from_step
     rows = [
         {"epoch": 1, "step": step, "p15_0": one - 1, "p15_1": two, "p50_0": one, "p50_1": two,
@@ -58,21 +50,23 @@ def test_the_shift_is_the_way_of_the_median_over_the_spread():
 
 
 def test_channels_of_a_convolution_are_units():
-    study, model, splits, train = begun(("model", {"name": "three_conv", "filters": [2, 2, 3]}))
+    study, model, splits, train = prepared(
+        SHIFT, ("model", {"name": "three_conv", "filters": [2, 2, 3]})
+    )
     study.check(model, splits, train)
     columns, measure = study.begin(model, splits)
     assert len(columns) == 3 * 3
-    assert np.isfinite([*measure()[0].values()]).all()
+    assert np.isfinite([*measure(0)[0].values()]).all()
 
 
 def test_too_short_a_run_is_refused():
-    _, *model = begun(("train.epochs", 1))
+    _, *model = prepared(SHIFT, ("train.epochs", 1))
     with pytest.raises(InputError, match="from step 4 on, every 4 steps, got a run of 6 steps"):
         study_of(watching_config({**SHIFT, "every": 4})).check(*model)
 
 
 def test_a_model_without_a_hidden_activation_layer_is_refused():
-    study, _, splits, train = begun()
+    study, _, splits, train = prepared(SHIFT)
     inputs = keras.Input((8, 8, 1))
     hidden = keras.layers.Dense(3, activation="relu")(keras.layers.Flatten()(inputs))
     model = keras.Model(inputs, keras.layers.Activation("softmax")(hidden), name="own")

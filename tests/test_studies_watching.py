@@ -17,7 +17,7 @@ from bnzoo.studies import compare
 from bnzoo.studies import study as study_module
 from bnzoo.studies.running import join
 from bnzoo.studies.watching import watch_of
-from bnzoo.studies.watching.stateless import stateless
+from bnzoo.studies.watching.stateless import part_of, stateless
 from bnzoo.training import train
 
 SHIFT = {"name": "activation_shift", "every": 2, "examples": 300, "from_step": 4}
@@ -135,6 +135,17 @@ def test_a_look_leaves_dropout_and_statistics_as_they_were():
     assert all(map(np.array_equal, before, model.get_weights()))
 
 
+def test_a_part_of_a_model_takes_what_the_model_takes():
+    layers = [keras.layers.Dense(2), keras.layers.ReLU(), keras.layers.Dense(1)]
+    stack = keras.Sequential([keras.Input((3,)), *layers])
+    x = np.ones((4, 3), "float32")
+    assert part_of(stack, layers[1].output)(x).shape == (4, 2)
+    inputs = {name: keras.Input((3,), name=name) for name in "ab"}
+    total = keras.layers.Add()([*inputs.values()])
+    model = keras.Model(inputs, keras.layers.Dense(1)(total))
+    assert np.array_equal(part_of(model, total)({"a": x, "b": x}), 2 * x)
+
+
 class NoWorkers:
     """In the place of a pool: nobody may be asked to work."""
 
@@ -160,6 +171,11 @@ def test_who_joins_watches_too(tmp_path, finished):
         join(config, folder.path, wait=1)
     theirs = finished[0].run("before", 3).watched_file.read_text()
     assert folder.run("before", 3).watched_file.read_text() == theirs
+
+
+def test_a_parameter_can_be_set_beside_the_word():
+    settings = watching_config("landscape", ("compare.study.every", 7)).compare.study
+    assert (settings.name, settings.every) == ("landscape", 7)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,13 @@
 import json
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from bnzoo import config
 from bnzoo.studies import compare
+from bnzoo.studies.watching import study_of
+from bnzoo.training.building import build_for, load_data
 
 TREE = {
     "data": {"name": "digits", "validation": "none", "batch_size": 256},
@@ -36,6 +40,27 @@ def watch(out, study, *pairs, **arguments):
     """Run a study without its report; give `write_report` to have one."""
     arguments = {"write_report": lambda *report: None, **arguments}
     return compare(watching_config(study, *pairs), out, **arguments)
+
+
+def prepared(study, *pairs):
+    """Return a study, and what it is given of a run: model, data, `train` section."""
+    settings = watching_config(study, ("seed", 0), *pairs)
+    splits = load_data(settings)
+    return study_of(settings), build_for(settings, splits), splits, settings.train
+
+
+def loss_and_gradient(model, weights, batch):
+    """Return both at some weights, in training mode, with the statistics put back."""
+    kept = model.get_weights()
+    for variable, value in zip(model.trainable_variables, weights, strict=True):
+        variable.assign(value)
+    with tf.GradientTape() as tape:
+        logits = model(batch[0], training=True)
+        losses = keras.losses.sparse_categorical_crossentropy(batch[1], logits, from_logits=True)
+        loss = tf.reduce_mean(losses)
+    gradients = tape.gradient(loss, [one.value for one in model.trainable_variables])
+    model.set_weights(kept)
+    return float(loss), [np.asarray(one, "float64") for one in gradients]
 
 
 class StopIn(keras.callbacks.Callback):

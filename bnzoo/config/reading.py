@@ -113,7 +113,7 @@ def apply_overrides(tree: dict, overrides: Iterable[tuple[str, Any]], door: str 
         node = result
         for depth, key in enumerate(keys[:-1], start=1):
             child = node.get(key) or {}
-            if key in ("optimizer", "schedule") and isinstance(child, str):
+            if key in ("optimizer", "schedule", "study") and isinstance(child, str):
                 child = {"name": child}  # `optimizer: sgd` is short for a mapping with a name
             if not isinstance(child, dict):
                 raise InputError(

@@ -134,6 +134,15 @@ def _set_scale(axes: Axes, variants: Sequence[VariantRuns], column: str) -> None
         set_log_ticks(axes.yaxis, high / low)
 
 
+def set_log_scales(axes: Axes, *names: str) -> None:
+    """Put `"x"`, `"y"` or both on a log scale with plain numbers, once everything is drawn."""
+    for name in names:
+        axis = getattr(axes, f"{name}axis")
+        axes.set(**{f"{name}scale": "log"})
+        low, high = axis.get_view_interval()
+        set_log_ticks(axis, high / low)
+
+
 def percent_ticks() -> FuncFormatter:
     """Return the labels of an axis of shares."""
     return FuncFormatter(lambda value, _: f"{100 * value:.4g} %")

@@ -11,13 +11,21 @@ from bnzoo.errors import InputError
 from bnzoo.runs import PlannedRun
 from bnzoo.studies.watching.activation_shift import ActivationShift
 from bnzoo.studies.watching.callback import WatchTraining
+from bnzoo.studies.watching.gradients import Gradients
+from bnzoo.studies.watching.landscape import Landscape
 from bnzoo.studies.watching.study import Study
+from bnzoo.studies.watching.train_test_gap import TrainTestGap
 from bnzoo.training import start_afresh
 from bnzoo.training.building import build_for, load_data
 from bnzoo.training.fit import Watch
 from bnzoo.training.settings import run_settings
 
-STUDIES: dict[str, type[Study]] = {"activation_shift": ActivationShift}
+STUDIES: dict[str, type[Study]] = {
+    "activation_shift": ActivationShift,
+    "gradients": Gradients,
+    "landscape": Landscape,
+    "train_test_gap": TrainTestGap,
+}
 
 
 def study_of(config: Config) -> Study | None:

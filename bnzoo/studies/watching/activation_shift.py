@@ -14,7 +14,7 @@ from bnzoo.errors import InputError
 from bnzoo.reporting.curves import add_legend
 from bnzoo.reporting.style import INK, looks, shortened
 from bnzoo.reporting.style import Look as Style
-from bnzoo.studies.watching.stateless import stateless, training_batches
+from bnzoo.studies.watching.stateless import part_of, stateless, training_examples
 from bnzoo.studies.watching.study import Look, Row, Runs, Study
 
 LINES = {85: ("85th percentile", "--"), 50: ("median", "-"), 15: ("15th percentile", ":")}
@@ -62,11 +62,11 @@ class ActivationShift(Study):
 
     def begin(self, model, splits) -> Look:
         """Compile the part of the model below the activation."""
-        part = keras.Model(model.inputs, _inputs(model), name="below")
-        batches = training_batches(splits, self.settings.examples)
+        part = part_of(model, _inputs(model))
+        batches = training_examples(splits, self.settings.examples)
         below = stateless(part, lambda x: part(x, training=True))
 
-        def measure() -> list[Row]:
+        def measure(step: int) -> list[Row]:
             found = [ops.convert_to_numpy(below(x)) for x, *_ in batches]
             values = np.concatenate([one.reshape(-1, one.shape[-1]) for one in found])
             rows = np.percentile(values.astype("float64"), PERCENTILES, axis=0)

@@ -68,4 +68,4 @@ class WatchTraining(keras.callbacks.Callback):
         if hasattr(self.model, "jax_state_sync"):  # JAX trains copies of the weights
             self.model.jax_state_sync()
         place = {"epoch": self._epoch, "step": step}
-        return [place | row for row in self._look.measure()]
+        return [place | row for row in self._look.measure(step)]

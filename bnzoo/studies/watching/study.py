@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import keras
+import numpy as np
 from matplotlib.figure import Figure
 
 from bnzoo import data
@@ -18,10 +19,10 @@ Runs = Sequence[Sequence[Row]]
 
 
 class Look(NamedTuple):
-    """What is measured at a look: the names of the values, and a function that returns the rows."""
+    """What is measured at a look: the names of the values, and their rows after so many steps."""
 
     columns: Sequence[str]
-    measure: Callable[[], Sequence[Row]]
+    measure: Callable[[int], Sequence[Row]]
 
 
 class Study(ABC):
@@ -84,3 +85,10 @@ def until_infinite(rows: Sequence[Row]) -> list[Row]:
             break
         kept.append(row)
     return kept
+
+
+def across_seeds(runs: Runs, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return steps, and a column of shape (steps, seeds); seeds that ended earlier have NaN."""
+    steps = sorted({row["step"] for rows in runs for row in rows})
+    found = [{row["step"]: row[column] for row in rows} for rows in runs]
+    return np.array(steps), np.array([[one.get(step, np.nan) for one in found] for step in steps])
