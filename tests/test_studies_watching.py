@@ -173,6 +173,17 @@ def test_who_joins_watches_too(tmp_path, finished):
     assert folder.run("before", 3).watched_file.read_text() == theirs
 
 
+def test_a_claim_can_name_a_number_of_the_study():
+    def claimed(number):
+        expected = [f"before < baseline in {number}"]
+        claim = {"source": "a", "published": "b", "differs": "c", "expected": expected}
+        return watching_config(SHIFT, ("compare.claim", claim)).compare.claim
+
+    assert claimed("median_shift").expectations()[0].number == "median_shift"
+    with pytest.raises(InputError, match=r"got 'median_shfit'\. Did you mean 'median_shift'"):
+        claimed("median_shfit")
+
+
 def test_a_parameter_can_be_set_beside_the_word():
     settings = watching_config("landscape", ("compare.study.every", 7)).compare.study
     assert (settings.name, settings.every) == ("landscape", 7)

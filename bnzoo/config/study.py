@@ -1,6 +1,9 @@
-"""What a study of the papers watches during the runs of a comparison: `compare.study`."""
+"""What a study of the papers watches during the runs of a comparison: `compare.study`.
 
-from typing import Annotated, Literal
+`numbers` of each section are the names of what it makes of a run in `summary.json`, in words.
+"""
+
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +20,10 @@ class ActivationShift(Section):
         unit: of that layer, from 0, whose percentiles are drawn.
         from_step: from where on the shift counts; before, every network finds its scale.
     """
+
+    numbers: ClassVar[dict[str, str]] = {
+        "median_shift": "Way of the medians over the distance of the 15th and 85th percentile"
+    }
 
     name: Literal["activation_shift"]
     every: PositiveInt = 100
@@ -37,6 +44,15 @@ class Gradients(Section):
         batches: of training examples, each looked at by itself.
     """
 
+    numbers: ClassVar[dict[str, str]] = {
+        "gradient_std": "Standard deviation of the gradients",
+        "gradient_kurtosis": "Their excess kurtosis",
+        "gradient_largest": "The largest",
+        "channel_mean_last": "Mean of a channel at the greatest depth",
+        "channel_variance_last": "Its variance",
+        "channel_variance_growth": "Its variance over that at the least depth",
+    }
+
     name: Literal["gradients"]
     layer: str = "conv_55"
     batches: PositiveInt = 1
@@ -51,6 +67,12 @@ class Landscape(Section):
         factors: how far to go along the gradient, in learning rates of that step.
         batches: of training examples to go through, look after look, the same in each run.
     """
+
+    numbers: ClassVar[dict[str, str]] = {
+        "loss_range": "Range of the loss along the gradient, median over the looks",
+        "gradient_change": "Largest change of the gradient along it, median over the looks",
+        "effective_smoothness": "Effective beta-smoothness, maximum over the looks",
+    }
 
     name: Literal["landscape"]
     every: PositiveInt = 10
@@ -67,6 +89,11 @@ class TrainTestGap(Section):
         name: which study.
         examples: of the training data, the same each time; as many batches as hold them.
     """
+
+    numbers: ClassVar[dict[str, str]] = {
+        "phase_gap": "Accuracy in training mode less that in inference mode, mean over the epochs",
+        "last_phase_gap": "The same after the last epoch",
+    }
 
     name: Literal["train_test_gap"]
     examples: PositiveInt = 1000

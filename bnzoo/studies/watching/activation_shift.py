@@ -1,7 +1,7 @@
 """How the inputs of the last hidden activation move while the layers below it train."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import numpy as np
@@ -33,9 +33,6 @@ class ActivationShift(Study):
         on MNIST, one unit of the last. Beside that unit, `median_shift` counts over all of them.
     """
 
-    numbers: ClassVar = {
-        "median_shift": "Way of the medians over the distance of the 15th and 85th percentile"
-    }
     caption = (
         "15th, 50th and 85th percentile of what one unit of the last hidden layer hands to its "
         "activation, in training mode; of the first seed, as units of other seeds are others."

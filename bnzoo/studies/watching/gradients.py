@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import ClassVar
 
 import keras
 import numpy as np
@@ -40,14 +39,6 @@ class Gradients(Study):
         initialization, and on channel means and variances over depth.
     """
 
-    numbers: ClassVar = {
-        "gradient_std": "Standard deviation of the gradients",
-        "gradient_kurtosis": "Their excess kurtosis",
-        "gradient_largest": "The largest",
-        "channel_mean_last": "Mean of a channel at the greatest depth",
-        "channel_variance_last": "Its variance",
-        "channel_variance_growth": "Its variance over that at the least depth",
-    }
     caption = (
         "Before the first step: sizes of the gradients of the loss for one layer's kernel, and the "
         "variance of a channel over depth, mean over the channels. Thick: the first seed. Thin: "

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import ClassVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -39,11 +38,6 @@ class Landscape(Study):
         that all runs of a seed share, and step 0 counts in no number and in no figure.
     """
 
-    numbers: ClassVar = {
-        "loss_range": "Range of the loss along the gradient, median over the looks",
-        "gradient_change": "Largest change of the gradient along it, median over the looks",
-        "effective_smoothness": "Effective beta-smoothness, maximum over the looks",
-    }
     caption = (
         "Along the gradient of a batch, at step sizes around the learning rate: between which "
         "values the loss lies, how far the gradient moves, and that distance over the way. Mean "

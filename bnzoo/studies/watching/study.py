@@ -32,11 +32,9 @@ class Study(ABC):
         settings: its section, `compare.study`.
 
     Attributes:
-        numbers: the name of each number in `summary.json`, and what it is in words.
         caption: what stands under the figure.
     """
 
-    numbers: ClassVar[dict[str, str]]
     caption: ClassVar[str]
 
     def __init__(self, settings: Section):
@@ -46,6 +44,11 @@ class Study(ABC):
     def name(self) -> str:
         """The word in the config."""
         return self.settings.name
+
+    @property
+    def numbers(self) -> dict[str, str]:
+        """The name of each number in `summary.json`, and what it is in words."""
+        return self.settings.numbers
 
     @abstractmethod
     def check(self, model: keras.Model, splits: "data.Splits", train: Train) -> None:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 from keras import ops
@@ -29,10 +28,6 @@ class TrainTestGap(Study):
         Wu and Johnson 2021, section 3.1, on why moving averages lag behind the weights.
     """
 
-    numbers: ClassVar = {
-        "phase_gap": "Accuracy in training mode less that in inference mode, mean over the epochs",
-        "last_phase_gap": "The same after the last epoch",
-    }
     caption = (
         "Accuracy after each epoch on the same training examples, batch by batch: normalized by "
         "the statistics of the batch (training mode), or by the moving statistics (inference mode)."
