@@ -1,5 +1,7 @@
 """Gradients and channels before the first step, against NumPy."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -56,9 +58,10 @@ def test_numbers_are_means_over_the_batches(looked):
     other = {name: 3 * value for name, value in row.items()}
     numbers = study.count([row, other])
     assert list(numbers) == list(study.numbers)
-    assert numbers["gradient_std"] == pytest.approx(2 * row["std"])
+    assert numbers["gradient_kurtosis"] == pytest.approx(2 * row["kurtosis"])
+    assert numbers["log10_gradient_std"] == pytest.approx(math.log10(2 * row["std"]))
     growth = row["variance_add_3"] / row["variance_add_1"]
-    assert numbers["channel_variance_growth"] == pytest.approx(growth)
+    assert numbers["log10_channel_variance_growth"] == pytest.approx(math.log10(growth))
 
 
 def test_depth_is_counted_in_layers_where_there_are_no_sums():
@@ -92,6 +95,6 @@ def test_a_study_of_one_step_counts_what_diverges_in_it(tmp_path, monkeypatch):
     )
     first, wild = summary["variants"].values()
     assert wild["diverged"] == 1
-    assert wild["gradient_std"]["mean"] == first["gradient_std"]["mean"] > 0
+    assert wild["log10_gradient_std"]["mean"] == first["log10_gradient_std"]["mean"]
     assert (StudyFolder(tmp_path).figures / "gradients.png").stat().st_size > 10_000
     assert "share of the weights" in pictures[0].svg

@@ -69,7 +69,7 @@ class Compare(Section):
                 f"{self.baseline!r}. {nearest(self.baseline, self.variants)}".rstrip()
             )
         if self.claim:
-            numbers = [*NUMBERS, *getattr(self.study, "numbers", ())]
+            numbers = [*NUMBERS, *(self.study.numbers if self.study else ())]
             self.claim.check_names(list(self.overrides()), numbers)
         return self
 

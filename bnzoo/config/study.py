@@ -33,7 +33,7 @@ class ActivationShift(Section):
 
 
 class Gradients(Section):
-    """Gradients and activations before the first step (Bjorck et al. 2018, section 3).
+    """Gradients and activations before the first step (Bjorck et al. 2018).
 
     A run of one step is the rest: `train.epochs: 1` and `train.steps_per_epoch: 1`.
 
@@ -45,12 +45,12 @@ class Gradients(Section):
     """
 
     numbers: ClassVar[dict[str, str]] = {
-        "gradient_std": "Standard deviation of the gradients",
+        "log10_gradient_std": "Standard deviation of the gradients, decades",
         "gradient_kurtosis": "Their excess kurtosis",
-        "gradient_largest": "The largest",
-        "channel_mean_last": "Mean of a channel at the greatest depth",
-        "channel_variance_last": "Its variance",
-        "channel_variance_growth": "Its variance over that at the least depth",
+        "log10_gradient_largest": "The largest, decades",
+        "log10_channel_mean_last": "Mean of a channel at the greatest depth, decades",
+        "log10_channel_variance_last": "Its variance, decades",
+        "log10_channel_variance_growth": "Its variance over that at the least depth, decades",
     }
 
     name: Literal["gradients"]
@@ -59,7 +59,7 @@ class Gradients(Section):
 
 
 class Landscape(Section):
-    """Loss and gradient along the gradient (Santurkar et al. 2018, section 3.1, figure 4).
+    """Loss and gradient along the gradient (Santurkar et al. 2018, figure 4).
 
     Attributes:
         name: which study.

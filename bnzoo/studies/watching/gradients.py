@@ -1,5 +1,6 @@
 """What gradients and activations are like before the first step."""
 
+import math
 from collections.abc import Sequence
 from itertools import islice
 
@@ -35,8 +36,8 @@ class Gradients(Study):
     normal distribution's.
 
     Source:
-        Bjorck et al. 2018, section 3.1 and figures on gradients of layer 55 of ResNet-110 at
-        initialization, and on channel means and variances over depth.
+        Bjorck et al. 2018: gradients of layer 55 of ResNet-110 at initialization, and means and
+        variances of channels over depth.
     """
 
     caption = (
@@ -91,19 +92,24 @@ class Gradients(Study):
         return Look(columns, measure)
 
     def count(self, rows: Sequence[Row]) -> dict[str, float]:
-        """Take means over the batches."""
+        """Take means over the batches, and decades of what differs by powers of ten.
+
+        Zeros have none, and are left out.
+        """
         if not rows:
             return {}
         mean = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         means, variances = ([mean[name] for name in _names(mean, part)] for part in MOMENTS)
-        return {
+        sizes = {
             "gradient_std": mean["std"],
-            "gradient_kurtosis": mean["kurtosis"],
             "gradient_largest": mean["largest"],
             "channel_mean_last": means[-1],
             "channel_variance_last": variances[-1],
-            **({"channel_variance_growth": variances[-1] / variances[0]} if variances[0] else {}),
+            "channel_variance_growth": variances[-1] / variances[0] if variances[0] else 0.0,
         }
+        decades = {f"log10_{name}": math.log10(size) for name, size in sizes.items() if size}
+        found = {"gradient_kurtosis": mean["kurtosis"], **decades}
+        return {name: found[name] for name in self.numbers if name in found}
 
     def draw(self, variants: dict[str, Runs]) -> Figure:
         """Draw sizes of gradients on log axes, and the variance of channels over depth."""

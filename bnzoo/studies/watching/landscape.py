@@ -33,7 +33,7 @@ class Landscape(Study):
     the learning rate. The effective smoothness is the largest |g(w - s * g) - g| / |s * g|.
 
     Source:
-        Santurkar et al. 2018, section 3.1 and figure 4, with step sizes from half to four times the
+        Santurkar et al. 2018, figure 4, with step sizes from half to four times the
         learning rate. Unlike there, the batch is not that of the training step but one of a few
         that all runs of a seed share, and step 0 counts in no number and in no figure.
     """

@@ -25,7 +25,7 @@ class TrainTestGap(Study):
     alike with one seed: of them only inference differs.
 
     Source:
-        Wu and Johnson 2021, section 3.1, on why moving averages lag behind the weights.
+        Wu and Johnson 2021, on why moving averages lag behind the weights.
     """
 
     caption = (
