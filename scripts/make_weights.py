@@ -15,7 +15,6 @@ from typing import Any
 
 from run_results import REPOSITORY, start_bnzoo
 
-from bnzoo.config import load_config
 from bnzoo.config.models.trained import WEIGHTS_FOLDER
 from bnzoo.runs import RunFolder
 
@@ -41,12 +40,8 @@ SOURCES = {
 
 
 def main() -> None:
-    from bnzoo import data
-
     WEIGHTS_FOLDER.mkdir(exist_ok=True)
     for config in CONFIGS:
-        # Before any run: one that prepares its data draws from the random state of its weights.
-        data.load(load_config(config).data.name)
         for placement in PLACEMENTS:
             out = f"runs/weights/{config}-{placement}"
             line = ["train", f"configs/{config}.yaml", "--set", f"model.placement={placement}"]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import random
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,8 @@ from tensorflow.python.framework import config as tf_config  # asking is not pub
 from bnzoo import config, files, load_model, runs
 from bnzoo.errors import InputError
 from bnzoo.training import findings, train
+from bnzoo.training.building import build_for, load_data
+from bnzoo.training.settings import run_settings
 
 TREE = {
     "seed": 7,
@@ -515,3 +518,16 @@ def test_the_followed_weights_of_the_published_figure_are_pytorchs():
     for item, index in zip(section.follow_weights, [(3, 4, 1, 0), (3, 8, 1, 0)], strict=True):
         assert (item.layer, item.weight) == ("conv_3", "kernel")
         assert kernel[item.index] == as_pytorch[index]
+
+
+def test_the_initial_weights_are_those_of_the_seed_whatever_loading_has_drawn(tmp_path):
+    tree = {"data": {"name": "digits", "view": "flat"}, "model": {"name": "dense"}}
+    checked = config.validate(tree, source="test")
+    kernels = []
+    for draws in (0, 5):
+        with run_settings(checked):
+            splits = load_data(checked)
+            for _ in range(draws):  # as preparing a data set of TFDS does
+                random.random()
+            kernels.append(build_for(checked, splits).get_layer("dense_1").kernel.numpy())
+    assert np.array_equal(*kernels)

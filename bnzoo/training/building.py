@@ -48,6 +48,8 @@ def build_for(config: Config, splits: "data.Splits") -> keras.Model:
     Raises:
         InputError: model, loss and data do not fit together, or a function of the user's own fails.
     """
+    # Loading may have drawn: to prepare a data set does, to read what is prepared does not.
+    keras.utils.set_random_seed(config.seed)
     with own_code.named(config.own_functions()):
         model = build_model(config.model.resolved(splits.input_shape, splits.num_classes))
         _check_loss(config, splits)
