@@ -55,6 +55,7 @@ MAY_IMPORT = {
         "reporting",
         "runs",
         "training",
+        "versions",
         "workers",
     },
     "tuning": {

@@ -72,3 +72,27 @@ def test_a_model_without_a_hidden_activation_layer_is_refused():
     model = keras.Model(inputs, keras.layers.Activation("softmax")(hidden), name="own")
     with pytest.raises(InputError, match=r"no hidden activation in the model 'own'.*Flatten"):
         study.check(model, splits, train)
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_the_last_call_counts_of_an_activation_that_is_called_again(is_shared):
+    study, _, splits, train = prepared(SHIFT)
+    relu, inputs = keras.layers.ReLU(), keras.Input((8, 8, 1))
+    x = relu(keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
+    last = keras.layers.Dense(2)(x)
+    x = (relu if is_shared else keras.layers.ReLU())(last)
+    model = keras.Model(inputs, keras.layers.Dense(10)(x))
+    study.check(model, splits, train)
+    (row,) = study.begin(model, splits).measure(0)
+    assert len(row) == 3 * 2
+    splits.begin_epoch(0)
+    batches = splits.train.take(2).as_numpy_iterator()
+    found = np.concatenate([keras.Model(inputs, last)(x) for x, _ in batches])
+    expected = np.percentile(found, (15, 50, 85), axis=0)
+    np.testing.assert_allclose(list(row.values()), expected.ravel(), rtol=1e-4, atol=1e-5)
+
+
+def test_one_look_is_not_enough():
+    settings = watching_config({**SHIFT, "every": 5, "from_step": 6})  # 6 + 5 < 12, and only at 10
+    with pytest.raises(InputError, match="two looks from step 6 on, every 5 steps"):
+        study_of(settings).check(*prepared(SHIFT)[1:])

@@ -39,7 +39,7 @@ def entry(values, statuses=(), **numbers):
     """An entry of a study's summary: accuracies, and other numbers of each run."""
     count = len(values)
     runs = [
-        {"status": status, "steps": 100, "epochs": 10}
+        {"status": status, "steps": 100, "epochs": 10, "selection_metric": "accuracy"}
         for status in [*statuses, *["completed"] * (count - len(statuses))]
     ]
     numbers = {"test_accuracy": values, **numbers}
@@ -91,9 +91,33 @@ def test_a_run_that_never_got_there_took_as_long_as_the_longest():
     assert found["expected"][0]["holds"] is True
 
 
+def test_where_the_baseline_has_no_best_nobody_could_get_there():
+    best = {"steps_to_baseline_best": [50, None, 50]}
+    base = entry([0.5, None, 0.5], **best)
+    base["runs"][1]["status"] = "missing"  # the study was interrupted
+    one, other = (
+        entry([0.9] * 3, steps_to_baseline_best=values)
+        for values in ([20, None, 30], [40, None, None])
+    )
+    other["runs"][2]["selection_metric"] = "val_accuracy"  # is not to be compared
+    expected = "one < other in steps_to_baseline_best"
+    (found,) = judged(expected, base=base, one=one, other=other)["expected"]
+    assert found["values"] == {"one": [20, None, 30], "other": [40, None, None]}
+
+
+def test_scores_are_those_of_the_seeds_that_have_both_values():
+    one = entry([0.5, 0.6, 0.7], test_loss=[1.0, 2.0, 6.0])
+    wild = entry([None, 0.6, 0.7], ["diverged"], test_loss=[None, 4.0, 9.0])
+    (found,) = judged("one < wild in test_loss", one=one, wild=wild)["expected"]
+    assert found["measured"].startswith("one 4 ± 2.8, wild 6.5 ± 3.5: ")
+    assert found["measured"].endswith("; 1 seed left out, not measured in both")
+
+
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
+        ("compare.claim.expected", ["before_1 > before_1"], "two variants, got 'before_1' twice"),
+        ("compare.claim.expected", ["before_1 > none_1"] * 2, "each expectation once"),
         ("compare.claim.expected", ["before_1 beats none_1"], "expected VARIANT > VARIANT"),
         ("compare.claim.expected", ["before_1 > nine_1"], "got 'nine_1'. Did you mean 'none_1'"),
         ("compare.claim.expected", [], "at least 1"),

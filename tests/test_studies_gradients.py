@@ -71,6 +71,19 @@ def test_depth_is_counted_in_layers_where_there_are_no_sums():
     assert found == ["variance_dense_1", "variance_dense_2", "variance_logits"]
 
 
+def test_sums_count_whatever_they_are_called():
+    study, _, splits, _ = prepared({"name": "gradients", "layer": "first"})
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Dense(4, name="first")(keras.layers.Flatten()(inputs))
+    x = keras.layers.Add(name="sum")([x, keras.layers.Dense(4)(x)])
+    x = keras.layers.Add(name="add")([x, keras.layers.Dense(4, name="add_positions")(x)])
+    model = keras.Model(inputs, keras.layers.Dense(10)(x))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    columns, _ = study.begin(model, splits)
+    found = [name for name in columns if name.startswith("variance_")]
+    assert found == ["variance_sum", "variance_add"]
+
+
 def test_a_model_without_the_layer_is_refused_before_anything_runs(tmp_path):
     study, *rest = prepared("gradients", SMALL)
     with pytest.raises(InputError, match=r"no layer conv_55 .* 'resnet'\. Did you mean 'conv_5'"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from watching import loss_and_gradient, prepared, watch
 
+from bnzoo.errors import InputError
 from bnzoo.runs import StudyFolder
 from bnzoo.studies import study as study_module
 
@@ -35,6 +36,21 @@ def test_values_are_those_of_moved_weights(step):
     smoothness = max(c / (s * length) for c, s in zip(changes, sizes, strict=True))
     expected = [min(losses), max(losses), min(changes), max(changes), smoothness]
     np.testing.assert_allclose(list(row.values()), expected, rtol=2e-4)  # float32
+
+
+def test_a_rate_that_has_decayed_to_nothing_shows_no_noise():
+    study, model, splits, _ = prepared(LANDSCAPE)
+    look = study.begin(model, splits)
+    (usual,) = look.measure(3)
+    model.optimizer.learning_rate.assign(1e-8)
+    (row,) = look.measure(3)
+    assert row["smoothness"] <= 2 * usual["smoothness"]
+
+
+def test_a_run_without_a_second_look_is_refused():
+    study, *run = prepared({**LANDSCAPE, "every": 13})
+    with pytest.raises(InputError, match="every 13 steps, got a run of 12 steps"):
+        study.check(*run)
 
 
 def test_numbers_leave_the_first_look_out():

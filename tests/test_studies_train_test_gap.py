@@ -1,5 +1,7 @@
 """Accuracy in both modes on the same examples, against Keras."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -77,6 +79,14 @@ def test_weights_that_are_no_longer_finite_have_no_accuracy():
     model.set_weights([np.full_like(one, np.nan) for one in model.get_weights()])
     (row,) = look.measure(6)
     assert np.isnan([*row.values()]).all()
+
+
+def test_labels_in_a_column_are_labels():
+    study, model, splits, _ = prepared(GAP, ("model.activation", "relu"))
+    (expected,) = study.begin(model, splits).measure(6)
+    columns = splits.train.map(lambda x, y: (x, y[:, None]))
+    (row,) = study.begin(model, dataclasses.replace(splits, train=columns)).measure(6)
+    assert row == expected
 
 
 def test_a_model_that_classifies_nothing_is_refused():

@@ -1,6 +1,7 @@
 """What all studies that watch a training share: when they look, what is written, what is told."""
 
 import html
+import math
 import shutil
 
 import keras
@@ -10,13 +11,14 @@ from watching import StopIn, watch, watching_config
 
 from bnzoo import load_model, runs
 from bnzoo.errors import InputError
-from bnzoo.files import read_rows
+from bnzoo.files import RowFile, read_rows
 from bnzoo.layers import BatchNormalization
 from bnzoo.reporting.report import write_study_report
 from bnzoo.studies import compare
 from bnzoo.studies import study as study_module
 from bnzoo.studies.running import join
 from bnzoo.studies.watching import watch_of
+from bnzoo.studies.watching.results import add_watched
 from bnzoo.studies.watching.stateless import part_of, stateless
 from bnzoo.training import train
 
@@ -103,6 +105,29 @@ def test_a_diverged_run_has_no_number_of_what_was_not_measured(tmp_path):
     assert entry["diverged"] == 1
     assert entry["median_shift"] == {"n": 0, "mean": None, "std": None, "values": [None]}
     assert summary["variants"]["baseline"]["median_shift"]["n"] == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "values", "number", "notes"),
+    [
+        ("completed", [1.0, 2.0, 4.0], 3.0, []),
+        ("completed", [1.0, math.nan, 4.0], None, ["not finite: what was watched of a seed 0 at"]),
+        ("diverged", [1.0, 2.0, 4.0], None, []),  # the way of a part of the run is shorter
+    ],
+)
+def test_a_part_of_a_run_gives_no_number(tmp_path, status, values, number, notes):
+    folder = runs.StudyFolder(tmp_path)
+    run = folder.run("a", 0)
+    run.path.mkdir(parents=True)
+    rows = [
+        {"epoch": 1, "step": step, "p15_0": value - 0.5, "p50_0": value, "p85_0": value + 0.5}
+        for step, value in zip((4, 6, 8), values, strict=True)
+    ]
+    RowFile(run.watched_file, list(rows[0]), 9).append(*rows)
+    variants = {"a": {"runs": [{"seed": 0, "status": status, "folder": "runs/a/seed-0"}]}}
+    _, found = add_watched(variants, folder, watching_config(SHIFT))
+    assert variants["a"]["runs"][0]["median_shift"] == number
+    assert [one[: len(start)] for one, start in zip(found, notes, strict=True)] == notes
 
 
 def test_a_run_that_ended_unwatched_is_told_and_left(finished, tmp_path):

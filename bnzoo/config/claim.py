@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 
-from bnzoo.config.section import Section
+from bnzoo.config.section import Section, each_once
 from bnzoo.errors import nearest
 
 NUMBERS = (
@@ -44,7 +44,7 @@ def expectation(text: str) -> Expectation:
         text: such as `before > none` or `before < none in steps_to_baseline_best`.
 
     Raises:
-        ValueError: it has another form.
+        ValueError: it has another form, or names one variant twice.
     """
     found = _FORM.fullmatch(text)
     if not found:
@@ -52,7 +52,10 @@ def expectation(text: str) -> Expectation:
             f"expected VARIANT > VARIANT, or <, and perhaps in NUMBER, got {text!r}. For example "
             "before < none in steps_to_baseline_best."
         )
-    return Expectation(**found.groupdict())
+    one = Expectation(**found.groupdict())
+    if one.variant == one.other:
+        raise ValueError(f"expected two variants, got {one.variant!r} twice. Name another.")
+    return one
 
 
 def _checked(text: str) -> str:
@@ -75,9 +78,9 @@ class Claim(Section):
     source: str
     published: str
     differs: str
-    expected: tuple[Annotated[str, AfterValidator(_checked)], ...] = Field(
-        min_length=1, strict=False
-    )
+    expected: Annotated[
+        tuple[Annotated[str, AfterValidator(_checked)], ...], each_once("expectation")
+    ] = Field(min_length=1, strict=False)
 
     def check_names(self, variants: Sequence[str], numbers: Sequence[str]) -> None:
         """Refuse what a study has no variant or number for.

@@ -35,8 +35,9 @@ class Compare(Section):
     Attributes:
         baseline: what is changed for the baseline, against which every variant is measured; by
             default nothing. Or the name of one of the variants, which then is the baseline.
-        variants: what is changed for each variant, by its name. Where names end in an underscore
-            and a number, as `before_0` and `before_1e-2`, the report draws the results along it.
+        variants: what is changed for each variant, by its name. Where all names, the baseline's
+            too, end in an underscore and a number, as `before_0` and `before_1e-2`, the report of
+            a study with a claim or with many variants draws the results along it.
         seeds: the seed of each run of a variant. They are the same for all variants, so that
             differences are taken seed by seed; three is the least that shows a spread.
         study: what is watched during the runs: its name, or a mapping with its name and parameters;

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from bnzoo.reporting.page import Picture, drawn, picture
 from bnzoo.reporting.style import INK, Look, looks, shortened
 
 NAME = "variants"
+NUMBER = re.compile(r"(0|[1-9]\d*)(e-?\d+)?")
 LEAST = 3  # numbers that make a line
 LOG_RATIO = 20  # of the largest number to the smallest, beyond which their axis is logarithmic
 
@@ -34,9 +36,9 @@ class _Point(NamedTuple):
 def variant_picture(folder: Path, summary: dict[str, Any], metric: str) -> Picture:
     """Draw what each variant came to, and write it as PNG too.
 
-    Variants whose names end in numbers, such as `before_0` or `before_1e-2`, are points of a line
-    `before`, where at least three are; others have a row each, and one look by the last word of
-    their name.
+    Where all names end in numbers, as `before_0` and `before_1e-2`, and three or more have one
+    beginning, variants are points of lines such as `before`; else they have a row each, and one
+    look by the last word of their name.
 
     Args:
         folder: of the figures.
@@ -66,14 +68,16 @@ def _point(line: str, x: float, variant: dict[str, Any], metric: str) -> _Point:
 
 
 def _points(variants: dict[str, dict[str, Any]], metric: str) -> list[_Point]:
-    """Return the variants as points of lines; none where their names are no numbers."""
+    """Return the variants as points of lines; none where not all names end in numbers."""
     found = []
     for name, variant in variants.items():
         line, _, number = name.rpartition("_")
-        if not line or not re.fullmatch(r"\d+(e-?\d+)?", number):
+        # `09` may be 0.9 or 9, and 1e999 is no float: words.
+        if not line or not NUMBER.fullmatch(number) or math.isinf(float(number)):
             return []
         found.append(_point(line, float(number), variant, metric))
-    return found if len({point.x for point in found}) >= LEAST else []
+    lengths = Counter(point.line for point in found)
+    return found if max(lengths.values()) >= LEAST else []
 
 
 def _axis_label(variants: dict[str, dict[str, Any]], points: Sequence[_Point]) -> str:

@@ -1,17 +1,20 @@
 """Whether what a paper claims comes out of a study.
 
 Each expectation of a claim (`compare.claim.expected`) is one difference between two variants, taken
-seed by seed and judged as all differences are: by the 95 % interval of the paired t test. What was
-not measured in a run counts as little as it can, and is not left out, as those that fail would be:
+seed by seed and judged as all differences are: by the 95 % interval of the paired t test. To leave
+out runs that failed would favor their variant, so they count where there is a bound:
 
 - a run that diverged answers as well as guessing does: accuracy 1 / classes;
 - a run that never got to the baseline's best took as many steps, or epochs, as the longest run of
-  the two variants.
+  the two variants; where the baseline has no best with that seed, nobody could get there.
+
+A loss, or what a study watches, has none: seeds without both values are left out, which is told.
 """
 
 from typing import Any
 
 from bnzoo.config.claim import Claim, Expectation
+from bnzoo.errors import plural
 from bnzoo.reporting import formatting
 from bnzoo.studies.statistics import describe, paired_difference, sentence
 
@@ -27,7 +30,7 @@ def judge(
 
     Args:
         claim: what is expected.
-        variants: the entries of a study's summary.
+        variants: the entries of a study's summary, the baseline first.
         metric: what the study is judged by.
         num_classes: of the data; None without classes.
 
@@ -65,27 +68,35 @@ def _expectation(
     number: str,
     num_classes: int | None,
 ) -> dict[str, Any]:
-    pair = [variants[one.variant], variants[one.other]]
-    longest = (
-        max(run[TIMES[number]] or 0 for entry in pair for run in entry["runs"])
-        if number in TIMES
-        else None
-    )
-    ours, theirs = (_values(entry, number, num_classes, longest) for entry in pair)
+    pair, baseline = [variants[one.variant], variants[one.other]], next(iter(variants.values()))
+    longest = max(run[TIMES.get(number, "steps")] or 0 for entry in pair for run in entry["runs"])
+    ours, theirs = (_values(entry, number, num_classes, longest, baseline) for entry in pair)
     difference = paired_difference(ours, theirs)
     holds = None
     if difference.is_settled:
         holds = (difference.mean > 0) == (one.sign == ">")
-    scores = [_score(describe(values), number) for values in (ours, theirs)]
-    words = sentence(difference, number) if difference.num_seeds else "not measured"
     return {
         "text": text,
         "number": number,
         "values": {one.variant: ours, one.other: theirs},
         "difference": difference.summary(),
-        "measured": f"{one.variant} {scores[0]}, {one.other} {scores[1]}: {words}",
+        "measured": _words(one, ours, theirs, number),
         "holds": holds,
     }
+
+
+def _words(
+    one: Expectation, ours: list[float | None], theirs: list[float | None], number: str
+) -> str:
+    """Tell both variants over the seeds in which both have a number, and their difference."""
+    pairs = [pair for pair in zip(ours, theirs, strict=True) if None not in pair]
+    if not pairs:
+        return "not measured"
+    first, second = (_score(describe(values), number) for values in zip(*pairs, strict=True))
+    words = sentence(paired_difference(ours, theirs), number)
+    left_out = len(ours) - len(pairs)
+    told = f"; {plural(left_out, 'seed')} left out, not measured in both" if left_out else ""
+    return f"{one.variant} {first}, {one.other} {second}: {words}{told}"
 
 
 def _score(found: dict[str, Any], number: str) -> str:
@@ -95,24 +106,38 @@ def _score(found: dict[str, Any], number: str) -> str:
 
 
 def _values(
-    variant: dict[str, Any], number: str, num_classes: int | None, longest: int
+    variant: dict[str, Any],
+    number: str,
+    num_classes: int | None,
+    longest: int,
+    baseline: dict[str, Any],
 ) -> list[float | None]:
     """Return a number of each run, in the order of the seeds."""
     runs = variant["runs"]
     if number == DIVERGED:
-        measured = [float(run["status"] == DIVERGED) for run in runs]
-    else:
-        measured = variant[number]["values"] if number in variant else [None] * len(runs)
-    values = []
-    for run, value in zip(runs, measured, strict=True):
-        if run["status"] == "missing":
-            value = None
-        elif value is None and number in TIMES:
-            value = longest
-        elif value is None and number == ACCURACY and run["status"] == DIVERGED and num_classes:
-            value = 1 / num_classes
-        values.append(value)
+        return [
+            None if run["status"] == "missing" else float(run["status"] == DIVERGED) for run in runs
+        ]
+    values = variant[number]["values"] if number in variant else [None] * len(runs)
+    if number == ACCURACY and num_classes:
+        return [
+            1 / num_classes if run["status"] == DIVERGED else value
+            for run, value in zip(runs, values, strict=True)
+        ]
+    if number in TIMES:
+        targets = zip(baseline["runs"], baseline[number]["values"], strict=True)
+        return [
+            longest if value is None and best is not None and _could_reach(run, other) else value
+            for run, value, (other, best) in zip(runs, values, targets, strict=True)
+        ]
     return values
+
+
+def _could_reach(run: dict[str, Any], of_baseline: dict[str, Any]) -> bool:
+    """Tell whether a run that is not there has failed: not if it is missing or not comparable."""
+    if run["status"] == "completed":
+        return run["selection_metric"] == of_baseline["selection_metric"]
+    return run["status"] == DIVERGED
 
 
 def claim_lines(judged: dict[str, Any]) -> list[str]:

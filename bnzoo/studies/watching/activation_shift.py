@@ -16,6 +16,7 @@ from bnzoo.reporting.style import INK, looks, shortened
 from bnzoo.reporting.style import Look as Style
 from bnzoo.studies.watching.stateless import part_of, stateless, training_examples
 from bnzoo.studies.watching.study import Look, Row, Runs, Study
+from bnzoo.versions import private
 
 LINES = {85: ("85th percentile", "--"), 50: ("median", "-"), 15: ("15th percentile", ":")}
 PERCENTILES = tuple(sorted(LINES))
@@ -46,7 +47,8 @@ class ActivationShift(Study):
                 f"expected a unit of the last hidden activation, 0 to {units - 1}, got "
                 f"{self.settings.unit}. Change compare.study.unit."
             )
-        if self.settings.from_step + self.settings.every > total:
+        first = -(-self.settings.from_step // self.settings.every)
+        if first >= total // self.settings.every:
             raise InputError(
                 f"expected two looks from step {self.settings.from_step:,} on, every "
                 f"{self.settings.every:,} steps, got a run of {total:,} steps. Lower "
@@ -124,10 +126,11 @@ def _draw_unit(axes: Axes, rows: Sequence[Row], unit: int, style: Style) -> None
 def _inputs(model: keras.Model) -> Any:
     """Return the symbolic input of the last hidden activation, of shape (batch, ..., units)."""
     outputs = {id(one) for one in keras.tree.flatten(getattr(model, "outputs", None) or [])}
+    # Not `layer.input`: of an activation that is called again and again that is the first.
     found = [
-        layer
-        for layer in model.layers
-        if isinstance(layer, ACTIVATIONS) and outputs and id(layer.output) not in outputs
+        one.input_tensors[0]
+        for one in _calls(model)
+        if isinstance(one.operation, ACTIVATIONS) and id(one.outputs[0]) not in outputs
     ]
     if not found:
         kinds = sorted({type(layer).__name__ for layer in model.layers})
@@ -136,7 +139,17 @@ def _inputs(model: keras.Model) -> Any:
             f"{', '.join(kind.__name__ for kind in ACTIVATIONS)} of a functional model, found "
             f"{', '.join(kinds) or 'no layers'}. Give the activation a layer of its own."
         )
-    return found[-1].input
+    return found[-1]
+
+
+def _calls(model: keras.Model) -> list:
+    """Return the calls of layers of a functional model, in their order; none of another."""
+    if not getattr(model, "outputs", None):
+        return []
+    if isinstance(model, keras.Sequential):
+        model = keras.Model(*model.inputs, *model.outputs)
+    by_depth = private(model, "_nodes_by_depth", "No hidden activation is found.") or {}
+    return [one for depth in sorted(by_depth, reverse=True) for one in by_depth[depth]]
 
 
 def _column(percent: int, unit: int) -> str:

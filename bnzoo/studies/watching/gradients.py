@@ -31,7 +31,7 @@ BINS = range(-BINS_OF_A_DECADE * DECADES, BINS_OF_A_DECADE * DECADES)
 class Gradients(Study):
     """Gradients for the kernel of one layer, and means and variances of channels over depth.
 
-    Depth is counted in sums of blocks, `add_<k>`; in networks without, in layers with a kernel.
+    Depth is counted in sums of blocks (`Add`); in networks without, in layers with a kernel.
     The mean of a channel is taken by its size, as signs cancel. Kurtosis is the excess over a
     normal distribution's.
 
@@ -141,7 +141,7 @@ MOMENTS = ("mean", "variance")
 
 
 def _depths(model: keras.Model) -> list[keras.layers.Layer]:
-    sums = [layer for layer in model.layers if layer.name.startswith("add_")]
+    sums = [layer for layer in model.layers if isinstance(layer, keras.layers.Add)]
     return sums or [layer for layer in model.layers if hasattr(layer, "kernel")]
 
 

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bnzoo.errors import InputError
 from bnzoo.reporting.curves import add_legend, set_log_scales
 from bnzoo.reporting.style import Look as Style
 from bnzoo.reporting.style import looks, shortened
@@ -24,6 +25,8 @@ PANELS = {
     "change of the gradient (l2)": ("change_low", "change_high"),
     "effective beta-smoothness": ("smoothness", "smoothness"),
 }
+ROUNDING = 1e-5
+"""Of a gradient's length: smaller changes are those of float32, which were 3e-7 of it."""
 
 
 class Landscape(Study):
@@ -45,8 +48,14 @@ class Landscape(Study):
     )
 
     def check(self, model, splits, train) -> None:
-        """Ask for gradients."""
+        """Ask for gradients, and for enough steps."""
         check_differentiable()
+        total = train.epochs * splits.steps_per_epoch
+        if self.settings.every > total:
+            raise InputError(
+                f"expected a look after the first step, every {self.settings.every:,} steps, got a "
+                f"run of {total:,} steps. Lower compare.study.every, or train longer."
+            )
 
     def is_due(self, step, steps_per_epoch) -> bool:
         """Look every so many steps, and before the first."""
@@ -74,8 +83,11 @@ class Landscape(Study):
             sizes = [rate * factor for factor in self.settings.factors]
             found = [along(values, gradients, tf.constant(size), *batch) for size in sizes]
             losses, changes = ([float(one[part]) for one in found] for part in (0, 2))
-            ways = [max(size * float(length), np.finfo("float32").tiny) for size in sizes]
-            smoothness = max(change / way for change, way in zip(changes, ways, strict=True))
+            least = ROUNDING * float(length)  # so near, as when the rate has decayed, it is noise
+            smoothness = max(
+                change / (size * float(length)) if change > least else 0.0
+                for change, size in zip(changes, sizes, strict=True)
+            )
             ends = (min(losses), max(losses), min(changes), max(changes), smoothness)
             return [dict(zip(COLUMNS, ends, strict=True))]
 

@@ -18,28 +18,37 @@ def add_watched(
     """Give each run its numbers, and each variant their mean and spread.
 
     Args:
-        variants: of the study's summary; changed. A number is None where it was not measured.
+        variants: of the study's summary; changed. A number is None where it was not measured: of
+            looks during training if the run diverged or one of them was not finite, as a part of a
+            run, the tame one, is not to be compared with whole ones.
         folder: the study's.
         config: the study's.
 
     Returns:
-        What the summary says of the study, as `study`, and lines on runs that nobody watched.
+        What the summary says of the study, as `study`, and lines on runs whose numbers are missing.
     """
-    study, unwatched = study_of(config), []
+    study, notes = study_of(config), []
     if study is None:
         return {}, []
     for name, entry in variants.items():
         for run in entry["runs"]:
-            numbers = study.count(_rows(folder, run)) if run["status"] != "missing" else {}
-            run |= dict.fromkeys(study.numbers) | numbers
-            if run["status"] != "missing" and not _run_folder(folder, run).watched_file.exists():
-                unwatched.append(formatting.run_name(name, run["seed"]))
+            run |= dict.fromkeys(study.numbers)
+            if run["status"] == "missing":
+                continue
+            label, rows = formatting.run_name(name, run["seed"]), _rows(folder, run)
+            finite = until_infinite(rows)
+            is_whole = run["status"] == "completed" and finite == rows
+            run |= study.count(finite if is_whole else [row for row in finite if not row["step"]])
+            if not _run_folder(folder, run).watched_file.exists():
+                notes.append(
+                    f"not watched: {label} ended without the study {study.name}, so its numbers "
+                    "are missing. Remove its folder and go on with --resume."
+                )
+            elif run["status"] == "completed" and not is_whole:
+                step = rows[len(finite)]["step"]
+                notes.append(f"not finite: what was watched of {label} at step {step:,}.")
         entry |= {key: describe([run[key] for run in entry["runs"]]) for key in study.numbers}
-    return {"study": {"name": study.name, "numbers": study.numbers}}, [
-        f"not watched: {name} ended without the study {study.name}, so its numbers are missing. "
-        "Remove its folder and go on with --resume."
-        for name in unwatched
-    ]
+    return {"study": {"name": study.name, "numbers": study.numbers}}, notes
 
 
 def study_pictures(config: Config, folder: StudyFolder, summary: dict[str, Any]) -> list[Picture]:
@@ -51,7 +60,7 @@ def study_pictures(config: Config, folder: StudyFolder, summary: dict[str, Any])
         name: [
             rows
             for run in entry["runs"]
-            if run["status"] != "missing" and (rows := _rows(folder, run))
+            if run["status"] != "missing" and (rows := until_infinite(_rows(folder, run)))
         ]
         for name, entry in summary["variants"].items()
     }
@@ -69,8 +78,7 @@ def _run_folder(folder: StudyFolder, run: dict[str, Any]) -> RunFolder:
 
 
 def _rows(folder: StudyFolder, run: dict[str, Any]) -> list[Row]:
-    """Return what was seen while a run trained, until its values were no longer finite."""
-    return until_infinite(read_rows(_run_folder(folder, run).watched_file))
+    return read_rows(_run_folder(folder, run).watched_file)
 
 
 def _spoken(summary: dict[str, Any], number: str) -> str:

@@ -58,7 +58,7 @@ class TrainTestGap(Study):
 
         def accuracy(call) -> float:
             logits = np.concatenate([ops.convert_to_numpy(call(x)) for x, *_ in batches])
-            is_right = logits.argmax(axis=-1) == labels
+            is_right = logits.argmax(axis=-1) == labels.reshape(logits.shape[:-1])  # or (n, 1)
             return float(is_right.mean()) if np.isfinite(logits).all() else math.nan
 
         return Look(list(MODES), lambda step: [dict(zip(MODES, map(accuracy, calls), strict=True))])
