@@ -23,6 +23,14 @@ def versions(*more: str) -> dict[str, str]:
     return found
 
 
+def memory_bytes() -> float:
+    """Return the bytes of main memory; infinity where the system does not tell."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):  # Windows has no such function
+        return float("inf")
+
+
 def machine() -> dict[str, str | int]:
     """Return processor, usable cores and operating system."""
     has_affinity = hasattr(os, "sched_getaffinity")

@@ -4,6 +4,8 @@ import contextlib
 import csv
 import io
 import os
+import reprlib
+import stat
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,6 +13,50 @@ from pathlib import Path
 from typing import Any
 
 from bnzoo.errors import InputError
+
+MAX_TEXT = 2**28
+"""Bytes of a text file of a run: a history of a million epochs takes half of it."""
+
+
+def user_path(text: str) -> Path:
+    """Return a path as a person writes it, `~` expanded.
+
+    Raises:
+        InputError: there can be none of that name, or nothing can be known of it.
+    """
+    try:
+        path = Path(text).expanduser()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()
+    except (OSError, RuntimeError, ValueError) as error:  # too long; no such user; with a NUL
+        why = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{reprlib.repr(text)}: expected a path that can be read, got: {why}. Check the path."
+        ) from None
+    return path
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file of a run's folder, which may be damaged or made by somebody else.
+
+    Raises:
+        FileNotFoundError: there is none.
+        InputError: it is no file (a pipe or a device has no end), too large, or not UTF-8.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise InputError(f"{path}: expected a file, got something else.")
+        data = file.read(MAX_TEXT + 1)
+    try:
+        if len(data) > MAX_TEXT:
+            raise ValueError(f"more than {MAX_TEXT:,} bytes")
+        return data.decode("utf-8")
+    except ValueError as error:
+        raise InputError(f"{path}: expected a text in UTF-8, got: {error}.") from None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe nobody writes to
 
 
 def make_writable_folder(path: Path) -> None:
@@ -76,29 +122,37 @@ class RowFile:
 
 
 def read_rows(path: Path) -> list[dict[str, float | None]]:
-    """Return the rows of a CSV file of numbers; no file, no rows."""
+    """Return the rows of a CSV file of numbers; no file, no rows.
+
+    Raises:
+        InputError: the file is damaged; the line is named.
+    """
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return [
-            {
-                key: None
-                if value == ""
-                else int(value)
-                if key in ("epoch", "step")
-                else float(value)
-                for key, value in row.items()
-            }
-            for row in csv.DictReader(file)
-        ]
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="?")
+    try:
+        return [{"epoch": int(row["epoch"])} | _numbers(row) for row in rows]
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}, line {rows.line_num}: expected numbers below the names of their columns, "
+            f"epoch among them, got a damaged file ({error}). Bring it back, or start anew in "
+            "another folder."
+        ) from None
+
+
+def _numbers(row: dict[str, str]) -> dict[str, float | None]:
+    whole = ("epoch", "step")
+    return {
+        key: None if value == "" else int(value) if key in whole else float(value)
+        for key, value in row.items()
+    }
 
 
 def read_columns(path: Path) -> tuple[str, ...]:
     """Return the heading of a CSV file; no file, no columns."""
     if not path.exists():
         return ()
-    with path.open(newline="") as file:
-        return tuple(next(csv.reader(file), ()))
+    return tuple(next(csv.reader(io.StringIO(read_text(path), newline="")), ()))
 
 
 def write_atomically(path: Path, text: str) -> None:

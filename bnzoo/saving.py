@@ -13,8 +13,9 @@ import keras
 import bnzoo.layers
 import bnzoo.models  # noqa: F401
 from bnzoo import own_code
+from bnzoo.environment import memory_bytes
 from bnzoo.errors import InputError, first_sentence
-from bnzoo.files import replaced
+from bnzoo.files import MAX_TEXT, replaced
 from bnzoo.runs import RunFolder, usable_run
 
 
@@ -124,10 +125,22 @@ def _damage(path: Path) -> str | None:
         return "one that is cut short" if begins else "a file that is none"
     try:
         with zipfile.ZipFile(path) as archive:
+            if too_large := _too_large(archive.infolist()):
+                return too_large
             part = archive.testzip()
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError):
         part = "an archive that cannot be read"
     return f"a damaged one ({part})" if part else None
+
+
+def _too_large(members: list[zipfile.ZipInfo]) -> str | None:
+    """Tell what would not fit into memory: a small file may hold a thousand times its size."""
+    size = sum(member.file_size for member in members)
+    if size > memory_bytes():
+        return f"one of {size / 2**30:,.1f} GiB, more than the memory here"
+    configs = (one.file_size for one in members if one.filename == "config.json")
+    largest = max(configs, default=0)
+    return f"a config.json of {largest:,} bytes" if largest > MAX_TEXT else None
 
 
 def _why(error: Exception) -> str:

@@ -121,6 +121,12 @@ def overhead(repeats: int, folder: Path) -> dict:
     }
 
 
+def resident_megabytes() -> float:
+    """Return the resident size of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
 def memory(folder: Path) -> dict:
     """Return the resident size after each of 30 small trials."""
     from bnzoo.tuning.sweep import Hooks, tune
@@ -130,8 +136,7 @@ def memory(folder: Path) -> dict:
     found: list[float] = []
 
     def note(trial, score) -> None:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        found.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
+        found.append(resident_megabytes())
 
     tune(config, folder / "memory", hooks=Hooks(end_trial=note))
     return {

@@ -56,6 +56,8 @@ def test_help_and_listings_import_no_tensorflow():
         ["--version"],
         ["models"],
         ["datasets"],
+        ["configs"],
+        ["check", "quickstart", "tune_three_conv"],
         ["runs", "."],
         ["explain"],
     ):

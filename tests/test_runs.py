@@ -189,7 +189,7 @@ def interrupted_after(tmp_path, epochs):
         folder.keep_checkpoints({epoch})
     rows = files.RowFile(folder.history_file, runs.HISTORY_COLUMNS, keep_epochs=0)
     for epoch in range(1, epochs + 1):
-        rows.append({"epoch": epoch, "loss": 1.0})
+        rows.append({"epoch": epoch, "loss": 1.0, "seconds": 0.1})
     return folder
 
 

@@ -95,14 +95,19 @@ def variant(accuracies, selected, diverged=0):
         "diverged": diverged,
         "runs": [
             {
+                "seed": seed,
                 "status": "diverged" if accuracy is None else "completed",
                 "folder": f"runs/{accuracy}",
                 "selection_metric": "val_accuracy",
                 "best": {"val_accuracy": selection},
             }
-            for accuracy, selection in zip(accuracies, selected, strict=True)
+            for seed, (accuracy, selection) in enumerate(zip(accuracies, selected, strict=True))
         ],
     }
+
+
+def write_summary(study, status, **variants):
+    study.write_summary({"status": status, "seeds": [0, 1], "variants": variants})
 
 
 @pytest.mark.parametrize(
@@ -117,7 +122,7 @@ def variant(accuracies, selected, diverged=0):
     ],
 )
 def test_the_best_run(study, variants, expected):
-    study.write_summary({"status": "completed", "variants": dict(zip("ab", variants, strict=True))})
+    write_summary(study, "completed", **dict(zip("ab", variants, strict=True)))
     assert study.best_run().path == study.path / "runs" / expected
     assert runs.usable_run(study.path) == study.path / "runs" / expected
 
@@ -125,11 +130,11 @@ def test_the_best_run(study, variants, expected):
 def test_there_is_no_best_run_of_what_is_not_completed_or_diverged(study):
     with pytest.raises(InputError, match=r"expected the summary of a study.*bnzoo compare"):
         runs.usable_run(study.path)
-    study.write_summary({"status": "interrupted", "variants": {}})
+    write_summary(study, "interrupted")
     with pytest.raises(InputError, match=r"got one that is interrupted.*bnzoo compare"):
         runs.usable_run(study.path)
     gone = variant([None], [0.5], diverged=1)
-    study.write_summary({"status": "completed", "variants": {"a": gone}})
+    write_summary(study, "completed", a=gone)
     with pytest.raises(InputError, match="every run diverged"):
         runs.usable_run(study.path)
 

@@ -300,9 +300,10 @@ def test_missing_data_is_refused_before_anything_is_written(tmp_path, monkeypatc
 
 
 def test_the_best_run_of_an_unfinished_or_wholly_diverged_sweep_is_refused(begun):
-    begun.write_summary({"status": "interrupted", "best": None})
+    rest = {"objective": {"name": "val_loss", "direction": "min"}, "trials": [], "best": None}
+    begun.write_summary({"status": "interrupted", **rest})
     with pytest.raises(InputError, match="expected a completed sweep, got one that is interrupted"):
         runs.usable_run(begun.path)
-    begun.write_summary({"status": "completed", "best": None})
+    begun.write_summary({"status": "completed", **rest})
     with pytest.raises(InputError, match="every run diverged"):
         runs.usable_run(begun.path)

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import functools
+import io
 import json
 import os
 import shutil
@@ -58,10 +59,10 @@ def command(name: str) -> Callable[[Callable], Callable]:
                 print(f"bnzoo {name}: {error}", file=sys.stderr if as_json else sys.stdout)
                 raise typer.Exit(FAILED) from None
             except Exception as error:
-                full = _disk_full(error, **kwargs)
-                if full is None:
+                said = _disk_full(error, **kwargs) or _refused(error)
+                if said is None:
                     raise
-                print(f"bnzoo {name}: {full}", file=sys.stderr)
+                print(f"bnzoo {name}: {said}", file=sys.stderr)
                 raise typer.Exit(FAILED) from None
             if as_json:
                 print(json.dumps(result, allow_nan=False))
@@ -93,6 +94,13 @@ def _disk_full(error: BaseException | None, out: Path | None = None, **others) -
         f"{full}: {found[0]} ({free / 2**20:,.1f} MB are free). What was complete is kept. Make "
         "room, then go on."
     )
+
+
+def _refused(error: Exception) -> str | None:
+    """Say which file the system refuses to open, read or write, if that is the error."""
+    if not isinstance(error, OSError) or error.filename is None or error.strerror is None:
+        return None
+    return f"{error.filename}: {error.strerror}. Check this file and its folder."
 
 
 def on_stop(handler: Callable) -> None:
@@ -169,4 +177,7 @@ def main() -> None:
     from bnzoo.cli import diagnosing, replacing  # noqa: F401
     from bnzoo.cli import evaluating, past_runs, predicting, serving, explaining  # noqa: F401
 
+    for stream in (sys.stdout, sys.stderr):  # a name may hold what they cannot encode
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()

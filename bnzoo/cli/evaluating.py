@@ -58,8 +58,11 @@ def evaluate(
         name = path.name if not path.name.isdecimal() else f"{path.parent.name}-{path.name}"
         out = out or Path("runs") / "-".join([name, *words])
     else:
+        from bnzoo.runs import RunFolder
         from bnzoo.studies.evaluation import evaluate_run
 
+        if out is None:
+            RunFolder(source).refuse_links()
         with custom_objects_of(custom_objects):
             answers, record = evaluate_run(source, data)
         out = out or Path(record["source"]) / "-".join(words)

@@ -4,6 +4,7 @@ YAML 1.2, as people mean it: `3e-4` is a number, `on` is a word, a key is there 
 """
 
 import copy
+import datetime
 import io
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +13,10 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from bnzoo.errors import InputError
+from bnzoo.errors import InputError, first_sentence
+
+MAX_BYTES, MAX_VALUES, MAX_DEPTH = 2**24, 100_000, 50
+"""Of a YAML file: far beyond what people write, and little enough to be read in seconds."""
 
 
 def _yaml() -> YAML:
@@ -30,12 +34,55 @@ def parse_yaml(text: str) -> Any:
         InputError: the text is no YAML, or a mapping names a key twice.
     """
     try:
-        return _yaml().load(text)
+        tree = _yaml().load(text)
     except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1
-        raise InputError(f"not valid YAML: {error.problem} (line {line})") from None
+        mark = error.problem_mark or error.context_mark
+        line = f" (line {mark.line + 1})" if mark else ""
+        raise InputError(f"not valid YAML: {error.problem or error.context}{line}") from None
     except YAMLError as error:
         raise InputError(f"not valid YAML: {' '.join(str(error).split())}") from None
+    except Exception as error:  # what a date, a number or a tag of odd text comes to in ruamel.yaml
+        raise InputError(f"not valid YAML: {first_sentence(error)}") from None
+    return _plain(tree)
+
+
+def _plain(tree: Any) -> Any:
+    """Return the tree with only what a config can hold, and each alias as a value of its own.
+
+    Raises:
+        InputError: it holds something else, or too much: aliases of aliases grow without limit.
+    """
+    left = MAX_VALUES
+
+    def copied(node: Any, depth: int) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0 or depth > MAX_DEPTH:
+            raise InputError(
+                f"not a config: it has more than {MAX_VALUES:,} values, aliases followed, or is "
+                f"nested more than {MAX_DEPTH} deep"
+            )
+        if isinstance(node, dict):
+            return {copied(key, depth + 1): copied(one, depth + 1) for key, one in node.items()}
+        if isinstance(node, list):
+            return [copied(one, depth + 1) for one in node]
+        if isinstance(node, tuple):  # a list as a key, which is told with its place
+            return tuple(copied(one, depth + 1) for one in node)
+        if node is None or isinstance(node, bool | int | float | str | datetime.date):
+            return _printable(node)
+        raise InputError(
+            f"not a config: expected numbers, texts, lists, mappings, got a {type(node).__name__}"
+        )
+
+    return copied(tree, 0)
+
+
+def _printable(value: Any) -> Any:
+    try:
+        str(value).encode()
+    except ValueError as error:  # half of a surrogate pair, or a number of thousands of digits
+        raise InputError(f"not a config: {first_sentence(error)}") from None
+    return value
 
 
 def as_yaml(tree: Any) -> str:
@@ -54,8 +101,14 @@ def read_yaml(path: Path) -> dict:
         InputError: it is no YAML, or no mapping.
     """
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))
-    except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            raise InputError(f"not a config: it has more than {MAX_BYTES:,} bytes")
+        content = parse_yaml(text.decode("utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: expected a readable YAML file in UTF-8, got: {error}. "
             "Name a config file, or the folder of a run, study or sweep."

@@ -1,8 +1,8 @@
 """Data sets as batches that `model.fit` accepts. Importing this loads no TensorFlow."""
 
 import dataclasses
+import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnzoo.config.data import DATASETS, Data, split_name
@@ -179,7 +179,7 @@ def is_in_place(name: str) -> bool:
     if is_reference(kind):  # only running it would tell
         return False
     if kind in ("digits", "folder", "npz"):
-        return kind == "digits" or Path(rest).expanduser().exists()
+        return kind == "digits" or os.path.exists(os.path.expanduser(rest))
     from bnzoo.data import preparation
 
     return preparation.find_prepared(rest or kind) is not None

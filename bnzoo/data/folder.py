@@ -1,5 +1,6 @@
 """A user's own images: `train/<class>/*` and `test/<class>/*` below one folder."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from bnzoo.config.data import CHANNELS, Data
 from bnzoo.data import preprocessing
 from bnzoo.data.source import ArrayExamples, Source, image_shape, to_cpu
 from bnzoo.errors import InputError
+from bnzoo.files import user_path
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 
@@ -29,7 +31,7 @@ def open_folder(path: str, settings: Data, memory_limit: int, only_test: bool = 
         memory_limit: bytes of decoded images up to which they are kept.
         only_test: leave `train` aside; class folders may then lie in the folder itself.
     """
-    root = Path(path).expanduser()
+    root = user_path(path)
     if only_test:
         folders = {"test": root / "test" if (root / "test").is_dir() else root}
         class_names = tuple(_class_folders(folders["test"]))
@@ -94,7 +96,9 @@ def _decode_all(
 def _decoded(paths: list[str], settings: Data) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the index and pixels of every readable file; the others are refused or left out."""
     channels = CHANNELS.get(settings.color_mode)
-    dataset = tf.data.Dataset.from_tensor_slices(paths).map(
+    # A device or a pipe has no end; TensorFlow finds no file of the name "".
+    readable = [path if os.path.isfile(path) else "" for path in paths]
+    dataset = tf.data.Dataset.from_tensor_slices(readable).map(
         lambda path: _decode(path, channels, settings.image_size), tf.data.AUTOTUNE
     )
     iterator = iter(dataset.prefetch(16))

@@ -9,7 +9,9 @@ import numpy as np
 from bnzoo.config.data import Data
 from bnzoo.data.preprocessing import PIXEL_SCALE
 from bnzoo.data.source import Source, array_examples, image_shape
+from bnzoo.environment import memory_bytes
 from bnzoo.errors import InputError
+from bnzoo.files import user_path
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -37,7 +39,7 @@ def open_npz(path: str, settings: Data, memory_limit: int) -> Source:
         settings: gives image size and color mode, for uint8 images.
         memory_limit: bytes; images that resizing would make larger are resized batch by batch.
     """
-    file = Path(path).expanduser()
+    file = user_path(path)
     arrays = _read(file)
     try:
         features = [_check_features(split, arrays) for split in ("train", "test")]
@@ -73,11 +75,19 @@ def _read(file: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{file}: expected an npz file, found no such file. Check the path.")
     try:
         # NumPy leaves a broken archive open when it is given the path.
-        with file.open("rb") as opened, np.lib.npyio.NpzFile(opened) as archive:
+        with (
+            file.open("rb") as opened,
+            np.lib.npyio.NpzFile(opened, allow_pickle=False) as archive,
+        ):
+            _check_size(file, archive.zip)
             for name in filter(archive.files.count, (*ARRAYS, "class_names")):
                 where = f"{name} of {file}"
                 arrays[name] = archive[name]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+                if not isinstance(arrays[name], np.ndarray):  # NumPy hands out its bytes
+                    raise ValueError("it does not begin as a .npy file does")
+    except InputError:
+        raise
+    except Exception as error:  # NumPy raises whatever comes of parsing a damaged header
         raise InputError(
             f"{where} cannot be read ({error}); expected an npz file of numbers, and of strings "
             "for class_names. Save it with np.savez(path, x_train=..., ...). Python objects are "
@@ -90,6 +100,17 @@ def _read(file: Path) -> dict[str, np.ndarray]:
             "Save them with np.savez(path, x_train=..., ...)."
         )
     return arrays
+
+
+def _check_size(file: Path, archive: zipfile.ZipFile) -> None:
+    """Refuse what would not fit into memory: a small file may hold a thousand times its size."""
+    size = sum(member.file_size for member in archive.infolist())
+    if size > memory_bytes():
+        raise InputError(
+            f"{file}: expected arrays that fit into the {memory_bytes() / 2**30:.1f} GiB of memory "
+            f"here, got {size / 2**30:,.1f} GiB. Save images as files in folders, folder:<path>, "
+            "which are read batch by batch."
+        )
 
 
 def _check_features(split: str, arrays: dict[str, np.ndarray]) -> np.ndarray:

@@ -39,8 +39,9 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Preprocessing":
-        """Undo `to_dict`."""
-        return cls(**{**values, "image_size": values["image_size"] and (*values["image_size"],)})
+        """Undo `to_dict`; what a later version added is left aside."""
+        found = {field.name: values[field.name] for field in dataclasses.fields(cls)}
+        return cls(**{**found, "image_size": found["image_size"] and (*found["image_size"],)})
 
 
 def decode(

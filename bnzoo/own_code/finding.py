@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bnzoo.errors import InputError, nearest
+from bnzoo.errors import InputError, first_sentence, nearest
+from bnzoo.files import user_path
 
 EXAMPLE = "my_models.py:build or package.module:build"
 _REFERENCE = re.compile(r"(.+\.py|__main__|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+):([A-Za-z_]\w*)")
@@ -157,7 +158,7 @@ def file_of(reference: str) -> Path:
     """
     home = reference.rpartition(":")[0]
     if home.endswith(".py"):
-        file = Path(home).expanduser()
+        file = user_path(home)
         if not file.is_file():
             raise InputError(
                 f"{reference}: expected a Python file, found none at {home} in the working "
@@ -204,6 +205,11 @@ def _definition(reference: str) -> Any:
     except SyntaxError as error:
         raise InputError(
             f"{file}, line {error.lineno}: SyntaxError: {error.msg}. Mend it."
+        ) from None
+    except (MemoryError, RecursionError, ValueError) as error:  # nested too deep, or with a NUL
+        raise InputError(
+            f"{file}: expected Python that can be parsed, got: {type(error).__name__}: "
+            f"{first_sentence(error)}. Mend it."
         ) from None
     found = {key: node for node in _top_level(tree.body) for key in _names(node)}
     if name not in found and "*" not in found:

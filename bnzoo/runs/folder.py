@@ -2,21 +2,52 @@
 
 import contextlib
 import json
+import os
+import reprlib
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import filelock
 import pydantic_core
+from pydantic import BaseModel
 
 from bnzoo.config import Config, differences, dump_config, load_resolved
+from bnzoo.config.problems import check
 from bnzoo.errors import InputError
-from bnzoo.files import make_writable_folder, write_atomically
+from bnzoo.files import make_writable_folder, read_text, write_atomically
 
 
 def what_differs(changed: Sequence[str]) -> str:
     """Return the lines of a message that name differences, one each."""
     return "\n".join(["What differs:", *(f"  {line}" for line in changed), ""])
+
+
+def read_json(path: Path, schema: type[BaseModel] | None = None) -> Any:
+    """Return what a JSON file of a folder holds.
+
+    Args:
+        path: of the file.
+        schema: what of it is read; None takes any mapping.
+
+    Raises:
+        FileNotFoundError: there is none.
+        InputError: it is damaged, or lacks what is read.
+    """
+    try:
+        tree = json.loads(read_text(path))
+    except (RecursionError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: expected JSON, got a damaged file ({error}).") from None
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: expected a mapping, got {reprlib.repr(tree)}.")
+    if schema:
+        try:
+            check(schema, tree, str(path))
+        except InputError as error:
+            raise InputError(str(error).splitlines()[0]) from None
+    return tree
 
 
 class FolderHeld(InputError):
@@ -28,6 +59,7 @@ class Folder:
 
     kind: ClassVar[str]
     command: ClassVar[str]
+    summary_schema: ClassVar[type[BaseModel]]
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -93,6 +125,7 @@ class Folder:
             FolderHeld: another process holds it.
             InputError: it cannot be made or written.
         """
+        self.refuse_links()
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         make_writable_folder(self.path)
         try:
@@ -119,6 +152,25 @@ class Folder:
             for folder in made:
                 with contextlib.suppress(OSError):  # something is in it
                     folder.rmdir()
+
+    def refuse_links(self) -> None:
+        """Make sure that what is written into the folder stays in it.
+
+        Raises:
+            InputError: a link in it leads out of it.
+        """
+        root = os.path.realpath(self.path)
+        for place, folders, files in os.walk(self.path):
+            for name in (*folders, *files):
+                path = os.path.join(place, name)
+                if not os.path.islink(path):
+                    continue
+                if os.path.commonpath([root, os.path.realpath(path)]) != root:
+                    raise InputError(
+                        f"{path}: expected what the {self.kind} wrote, got a link that leads out "
+                        f"of {self.path}, where nothing is written. Put what it leads to in its "
+                        "place, or remove it."
+                    )
 
     def is_held(self) -> bool:
         """Tell whether another process is at work in the folder; nothing is left there for it."""
@@ -180,11 +232,12 @@ class Folder:
             InputError: there is none that can be read.
         """
         try:
-            return json.loads(self.summary_file.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
+            return read_json(self.summary_file, self.summary_schema)
+        except (OSError, InputError) as error:
+            said = str(error).removeprefix(f"{self.summary_file}: ").rstrip(".")
             raise InputError(
                 f"{self.summary_file}: expected the summary of a {self.kind} that ended, got: "
-                f"{error}. Finish the {self.kind} with `bnzoo {self.command} CONFIG --resume`."
+                f"{said}. Finish the {self.kind} with `bnzoo {self.command} CONFIG --resume`."
             ) from None
 
     def completed_summary(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The folder of one run: the only file that knows what lies where in it."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -9,9 +10,10 @@ from typing import Any
 from bnzoo import own_code
 from bnzoo.config import Config
 from bnzoo.errors import InputError, plural
-from bnzoo.files import RowFile, read_columns, read_rows, write_atomically
-from bnzoo.runs.folder import Folder, what_differs
+from bnzoo.files import RowFile, read_columns, read_rows, read_text, write_atomically
+from bnzoo.runs.folder import Folder, read_json, what_differs
 from bnzoo.runs.metrics import history_columns
+from bnzoo.runs.summaries import RunSummary
 
 HISTORY_COLUMNS = history_columns(("loss", "accuracy"))
 """Of a classifier; what else is measured has columns of its own."""
@@ -27,7 +29,7 @@ class RunFolder(Folder):
     finished `checkpoint/`, from which it can be resumed.
     """
 
-    kind, command = "run", "train"
+    kind, command, summary_schema = "run", "train", RunSummary
 
     def __init__(self, path: str | Path):
         super().__init__(path)
@@ -60,7 +62,7 @@ class RunFolder(Folder):
         super().claim(config)
 
     def _met(self) -> dict[str, Any]:
-        return json.loads(self.data_file.read_text()) if self.data_file.exists() else {}
+        return read_json(self.data_file) if self.data_file.exists() else {}
 
     def check_data(self, now: dict[str, Any]) -> None:
         """Check that a run has met this data, if it has met any.
@@ -139,7 +141,14 @@ class RunFolder(Folder):
 
     def history(self) -> list[dict[str, float | None]]:
         """Return one mapping per complete epoch; a cell that was not measured is None."""
-        return read_rows(self.history_file)
+        rows = read_rows(self.history_file)
+        measured = {"epoch", "loss", "seconds"}
+        if any(not measured <= row.keys() or row["seconds"] is None for row in rows):
+            raise InputError(
+                f"{self.history_file}: expected the columns {', '.join(sorted(measured))}, got "
+                f"{', '.join(rows[0])}. Bring it back, or train anew {self._elsewhere}"
+            )
+        return rows
 
     def checkpoint(self, epochs_done: int) -> Path:
         """Return the file that holds the training state after so many complete epochs."""
@@ -148,7 +157,8 @@ class RunFolder(Folder):
     def last_checkpoint(self) -> tuple[int, Path] | None:
         """Return the newest checkpoint as (complete epochs, file), or None."""
         files = self.checkpoints.glob("epoch-*.keras")
-        found = ((int(path.stem.removeprefix("epoch-")), path) for path in files)
+        numbered = (path for path in files if path.stem.removeprefix("epoch-").isdecimal())
+        found = ((int(path.stem.removeprefix("epoch-")), path) for path in numbered)
         return max(found, default=None)
 
     def keep_checkpoints(self, epochs: set[int]) -> None:
@@ -187,7 +197,11 @@ class RunFolder(Folder):
     def first_loss(self) -> float | None:
         """Return the loss of the run's first batch, or None where there is none yet."""
         file = self.first_loss_file
-        return json.loads(file.read_text()) if file.exists() else None
+        if not file.exists():
+            return None
+        with contextlib.suppress(ValueError):
+            return float(read_text(file))
+        raise InputError(f"{file}: expected the loss of the first batch, got something else.")
 
     def drop_checkpoints(self) -> None:
         """Remove the whole checkpoint folder, once the run has ended."""

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from bnzoo.config import Config, variant_configs
 from bnzoo.runs.metrics import goodness, judged_by
 from bnzoo.runs.run_folder import FolderOfRuns, RunFolder
+from bnzoo.runs.summaries import StudySummary
 
 
 class PlannedRun(NamedTuple):
@@ -23,7 +24,7 @@ class StudyFolder(FolderOfRuns):
     folders), `summary.json`, `report.html`, `figures/` with the report's figures as PNG, `logs/`.
     """
 
-    kind, command = "study", "compare"
+    kind, command, summary_schema = "study", "compare", StudySummary
 
     def _holds_something(self) -> bool:
         # Runs made by `bnzoo train` in these folders are taken over.

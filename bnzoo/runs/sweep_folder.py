@@ -9,8 +9,9 @@ from typing import Any
 from bnzoo.config import Config, differences
 from bnzoo.errors import InputError
 from bnzoo.files import make_writable_folder, write_atomically
-from bnzoo.runs.folder import what_differs
+from bnzoo.runs.folder import read_json, what_differs
 from bnzoo.runs.run_folder import FolderOfRuns
+from bnzoo.runs.summaries import SweepSummary
 
 Origin = dict[str, dict[str, Any]]
 
@@ -24,7 +25,7 @@ class SweepFolder(FolderOfRuns):
     what chief and workers said.
     """
 
-    kind, command = "sweep", "tune"
+    kind, command, summary_schema = "sweep", "tune", SweepSummary
 
     def __init__(self, path: str | Path):
         super().__init__(path)
@@ -110,10 +111,12 @@ class SweepFolder(FolderOfRuns):
 
     def _origin(self) -> Origin:
         try:
-            found = json.loads(self.origin_file.read_text())
+            found = read_json(self.origin_file)
+            if not all(isinstance(part, dict) for part in (*found.values(), found.get("data"))):
+                raise ValueError("expected mappings, data among them")
             # Sweeps of older versions say it in their runs only.
             for file in self.runs.glob("*/seed-*/data.json"):
-                if known := json.loads(file.read_text()).get("preprocessing"):
+                if known := read_json(file).get("preprocessing"):
                     found["data"].setdefault("preprocessing", known)
             return found
         except ValueError as error:
