@@ -55,7 +55,7 @@ def study(made, tmp_path):
 @pytest.mark.parametrize("text", hostile_inputs.YAML_TEXTS)
 def test_yaml_that_no_config_holds_is_an_input_error_or_a_plain_value(text):
     with contextlib.suppress(InputError):
-        json.dumps(parse_yaml(f"a: {text}"), default=str)
+        repr(parse_yaml(f"a: {text}"))
 
 
 def test_a_billion_aliases_are_refused_at_once():

@@ -9,6 +9,7 @@ import types
 import pytest
 import sweeps
 from processes import LONG, children, finish, needs_proc, starter, stopped, wait_for
+from run_summaries import run_summary
 
 from bnzoo import config, runs
 from bnzoo.errors import InputError
@@ -108,7 +109,7 @@ def test_no_more_workers_are_started_than_there_are_runs_to_make(call, tmp_path,
     for seed in (0, 1):
         for variant in ("baseline", "before")[: 2 - seed]:
             folder.run(variant, seed).path.mkdir(parents=True)
-            folder.run(variant, seed).write_summary({"status": "completed"})
+            folder.run(variant, seed).write_summary(run_summary())
     folder.claim(make_config())
     folder.run("baseline", 1).summary_file.unlink()
     assert call(*arguments, "--resume")[0] == 2

@@ -246,7 +246,7 @@ def test_a_row_without_its_checkpoint_is_run_again(tmp_path, epoch):
         train(make_config(train__epochs=3), tmp_path, callbacks=[_Interrupt(epoch, 0)])
     folder = runs.RunFolder(tmp_path)
     rows = files.RowFile(folder.history_file, runs.HISTORY_COLUMNS, keep_epochs=99)
-    rows.append({"epoch": epoch + 1, "loss": 99.0})
+    rows.append({"epoch": epoch + 1, "loss": 99.0, "seconds": 0.1})
     train(make_config(train__epochs=3), tmp_path, resume=True)
     assert [row["epoch"] for row in folder.history()] == [1, 2, 3]
     assert all(row["loss"] < 99 for row in folder.history())

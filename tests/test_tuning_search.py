@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+from run_summaries import run_summary
 from sweeps import PLACEMENT, RATE, make_config, rows, sweep
 
 from bnzoo import config, runs
@@ -301,8 +302,8 @@ def test_a_run_counts_with_its_best_epoch_and_not_its_last(tmp_path, direction, 
     run = runs.RunFolder(tmp_path)
     file = RowFile(run.history_file, runs.HISTORY_COLUMNS, keep_epochs=0)
     for epoch, value in enumerate([0.5, 0.9, 0.2, 0.6], start=1):
-        file.append({"epoch": epoch, "val_accuracy": value})
-    run.write_summary({"status": "completed"})
+        file.append({"epoch": epoch, "loss": 1.0, "val_accuracy": value, "seconds": 0.1})
+    run.write_summary(run_summary())
     assert run_score(run, Objective(name="val_accuracy", direction=direction)) == expected
 
 

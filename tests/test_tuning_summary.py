@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from run_summaries import run_summary
 from sweeps import PLACEMENT, RATE, make_config
 
 from bnzoo import runs
@@ -44,14 +45,16 @@ def write_run(run, accuracy, checked, **facts):
     row |= {"val_accuracy": accuracy if has_validation else None, "learning_rate": 0.1}
     file = RowFile(run.path / "history.csv", HISTORY_COLUMNS, keep_epochs=0)
     file.append(row)
-    summary = {
-        "status": "completed", "best": {"metric": metric, "row": row}, "epochs": 1, "seconds": 1.0,
-        "test": {"accuracy": accuracy}, "protocol": "made up", "versions": {}, "machine": {},
-        "device": [], **facts,
-    }  # fmt: skip
+    test, best = {"loss": 1.0, "accuracy": accuracy}, {"metric": metric, "row": row}
+    summary = run_summary(best=best, test=test, **facts)
     if accuracy is DIVERGED:
         where = {"epoch": 1, "step": 7}
-        summary |= {"status": "diverged", "best": None, "test": None, "diverged": where}
+        summary |= {
+            "status": "diverged",
+            "best": {"metric": metric, "row": None},
+            "test": None,
+            "diverged": where,
+        }
     run.summary_file.write_text(json.dumps(summary))
 
 
