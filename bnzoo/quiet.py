@@ -13,11 +13,15 @@ from collections.abc import Iterator
 from bnzoo.errors import InputError
 
 
-def start_tensorflow_quietly() -> None:
+def start_tensorflow_quietly(compute: bool = True) -> None:
     """Import TensorFlow and find its devices without the messages of its C++ side.
 
     TensorFlow 2.21 logs them before it reads `TF_CPP_MIN_LOG_LEVEL`, so that the variable alone no
     longer silences them. With a level of 0 the user asks for all of them.
+
+    Args:
+        compute: something, so that what it has to say is over. Not before it knows of others
+            (`MultiWorkerMirroredStrategy`), which it then would not hear of any more.
 
     Raises:
         InputError: `KERAS_BACKEND` names a backend that bnzoo does not work on.
@@ -31,21 +35,28 @@ def start_tensorflow_quietly() -> None:
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
         import tensorflow  # noqa: F401
     else:
-        _import_silenced()
+        _import_silenced(compute)
     gc.freeze()  # or each run's garbage collection would look at all that was imported: 0.3 s
 
 
-def _import_silenced() -> None:
+UNASKED = (
     # Said of the runs of studies and sweeps, each of which is a new model and compiled once.
+    "triggered tf.function retracing",
+    "not using nccl allreduce",  # of replicas on a CPU
+)
+
+
+def _import_silenced(compute: bool) -> None:
     logging.getLogger("tensorflow").addFilter(
-        lambda record: "triggered tf.function retracing" not in record.getMessage()
+        lambda record: not any(words in record.getMessage() for words in UNASKED)
     )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _silent_stderr():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
-        tf.constant(0.0)
+        if compute:
+            tf.constant(0.0)
 
 
 @contextlib.contextmanager

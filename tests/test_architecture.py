@@ -42,6 +42,7 @@ MAY_IMPORT = {
         "runs",
         "surgery",  # statistics re-estimated after each epoch
         "versions",
+        "workers",
     },
     "reporting": {"config", "environment", "files", "runs"},
     "diagnosis": {"layers", "reporting", "surgery"},

@@ -196,7 +196,7 @@ def test_without_batch_normalization_nothing_is_diagnosed(tmp_path, monkeypatch)
 
 
 def test_a_diagnosis_that_fails_costs_no_training(tmp_path, monkeypatch):
-    def fails(*arguments):
+    def fails(*arguments, **options):
         raise RuntimeError("a layer of one's own. And more")
 
     monkeypatch.setattr(findings, "diagnose", fails)

@@ -6,6 +6,7 @@ from typing import Any
 from bnzoo.cli.app import command
 from bnzoo.cli.options import ConfigPath, Json, Out, Resume, Set, begin, resumable
 from bnzoo.errors import plural
+from bnzoo.workers.cluster import cluster_for
 
 
 @command("train")
@@ -26,11 +27,18 @@ def train(
     from bnzoo.quiet import start_tensorflow_quietly
 
     checked, out, again = begin("train", config, out, overrides, resume)
-    start_tensorflow_quietly()
+    cluster = cluster_for(checked.train.distribute)
+    if cluster.num_workers > 1:
+        print(f"Worker {cluster.worker} of {cluster.num_workers}: waiting for the others ...")
+    start_tensorflow_quietly(compute=checked.train.distribute != "multi_worker")
     from bnzoo.cli.progress import EpochProgress, Interruption
     from bnzoo.runs import RunFolder
     from bnzoo.training import train as run
 
+    if not cluster.is_chief:
+        summary = run(checked, out, resume, [Interruption()])
+        print(f"Worker {cluster.worker}: {summary['status']}; worker 0 has the rest in {out}.")
+        return {"folder": str(out), **summary}
     with EpochProgress() as progress, resumable(RunFolder(out).config_file, again, progress.line):
         summary = run(checked, out, resume, [Interruption(), progress], progress.line)
     _report(summary, out)

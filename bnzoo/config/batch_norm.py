@@ -42,7 +42,8 @@ class BatchNorm(Section):
         renorm: batch renormalization.
         renorm_clipping: limits of its correction.
         renorm_momentum: momentum of its moving statistics.
-        synchronized: one set of statistics for all replicas (TensorFlow only).
+        synchronized: one set of statistics for all replicas of `train.distribute` (TensorFlow
+            only); null is true there, unless ghosts or the fused kernel rule it out.
         implementation: `auto` lets the layer choose.
         virtual_batch_size: examples normalized together; null is the whole batch.
         unbiased_moving_variance: store the variance divided by n - 1, as PyTorch does.
@@ -55,7 +56,7 @@ class BatchNorm(Section):
     renorm: bool = False
     renorm_clipping: RenormClipping | None = None
     renorm_momentum: Momentum = 0.99
-    synchronized: bool = False
+    synchronized: bool | None = None
     implementation: Literal["auto", "reference", "fused", "xla"] = "auto"
     virtual_batch_size: Annotated[int, Field(ge=2)] | None = None
     unbiased_moving_variance: bool = False
@@ -64,6 +65,13 @@ class BatchNorm(Section):
     def _one_way_to_take_statistics(self) -> Self:
         check_combination(**dict(self))
         return self
+
+    def for_replicas(self) -> Self:
+        """Return the same with what null stands for where a run is distributed."""
+        rules_out = self.virtual_batch_size is not None or self.implementation == "fused"
+        if self.synchronized is not None or rules_out:
+            return self
+        return self.model_copy(update={"synchronized": True})
 
     def arguments(self) -> dict[str, Any]:
         """Return these as arguments of the layer; other limits than given stay the layer's."""

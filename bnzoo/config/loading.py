@@ -1,5 +1,6 @@
 """From a YAML file and overrides to a checked configuration, and back to YAML."""
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -102,7 +103,15 @@ def load_resolved(path: str | Path) -> Config:
     Raises:
         InputError: the file cannot be read, or was changed into something that is no config.
     """
-    return check(Config, read_yaml(Path(path)), str(path))
+    tree = read_yaml(Path(path))
+    with contextlib.suppress(KeyError, TypeError):
+        # Written before runs could be distributed: then it was the default, and said nothing.
+        if (
+            "distribute" not in tree["train"]
+            and tree["model"]["batch_norm"]["synchronized"] is False
+        ):
+            tree["model"]["batch_norm"]["synchronized"] = None
+    return check(Config, tree, str(path))
 
 
 def dump_config(config: Config) -> str:

@@ -175,7 +175,7 @@ class Config(Section):
         """Return the same without a sweep: the configuration of a study.
 
         Raises:
-            InputError: there is nothing to compare.
+            InputError: there is nothing to compare, or its runs are not of one machine each.
         """
         return self._with("compare").model_copy(update={"tune": None})
 
@@ -183,7 +183,7 @@ class Config(Section):
         """Return the same without a study: the configuration of a sweep.
 
         Raises:
-            InputError: there is nothing to search.
+            InputError: there is nothing to search, or its runs are not of one machine each.
         """
         tune = self._with("tune").tune
         if tune.objective is None:
@@ -197,6 +197,11 @@ class Config(Section):
         return Objective(name=f"{part}{name}", direction=direction)
 
     def _with(self, section: str) -> "Config":
+        if self.train.distribute == "multi_worker":
+            raise InputError(
+                f"train.distribute: expected none or mirrored for {section}, as its machines take "
+                "whole runs each (bnzoo/training/README.md), got multi_worker. Set one of them."
+            )
         if getattr(self, section) is None:
             raise InputError(
                 f"{section}: expected this section with what to {section}, and it is missing. Add, "

@@ -223,6 +223,9 @@ class Train(Section):
         metrics: names of Keras, or functions of your own, as `loss`; null is none beside the loss.
         optimizer: its name, or a mapping with its name and arguments.
         schedule: of the learning rate: its name, or a mapping with its name and arguments.
+        distribute: `mirrored` divides each batch among the GPUs of this machine (without one, among
+            TensorFlow's logical CPU devices), `multi_worker` among the processes that `TF_CONFIG`
+            names, and their devices. `data.batch_size` is that of one step over all of them.
         precision: Keras' global dtype policy of the run.
         deterministic: the same numbers at each run on the same machine, at some cost in speed.
         jit_compile: whether XLA compiles the step; `auto` leaves it to Keras.
@@ -248,6 +251,7 @@ class Train(Section):
     ) = None
     optimizer: Annotated[Optimizer, named("sgd", Optimizer)] = SGD()
     schedule: Annotated[Schedule, named("constant", Schedule)] = Constant()
+    distribute: Literal["none", "mirrored", "multi_worker"] = "none"
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     deterministic: bool = False
     jit_compile: bool | Literal["auto"] = "auto"
@@ -265,6 +269,15 @@ class Train(Section):
             raise ValueError(
                 f"metrics: expected a loss beside them, got metrics: {self.metrics!r} alone. "
                 "Set loss, for example sparse_categorical_crossentropy."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _replicas_exchange_between_operations(self) -> "Train":
+        if self.distribute != "none" and self.jit_compile is True:
+            raise ValueError(
+                f"jit_compile: expected auto or false with distribute: {self.distribute}, got true:"
+                " XLA cannot compile an exchange between replicas. Leave it out."
             )
         return self
 

@@ -15,6 +15,8 @@ from bnzoo.runs.folder import Folder, read_json, what_differs
 from bnzoo.runs.metrics import history_columns
 from bnzoo.runs.summaries import RunSummary
 
+_BESIDE_DATA = ("code", "replicas")
+
 HISTORY_COLUMNS = history_columns(("loss", "accuracy"))
 """Of a classifier; what else is measured has columns of its own."""
 
@@ -43,12 +45,18 @@ class RunFolder(Folder):
         self.checkpoints = self.path / "checkpoint"
         self.first_loss_file = self.checkpoints / "first_loss.json"
 
-    def claim(self, config: Config, data: dict[str, Any] | None = None) -> None:
+    def claim(
+        self,
+        config: Config,
+        data: dict[str, Any] | None = None,
+        replicas: dict[str, int] | None = None,
+    ) -> None:
         """Write the resolved configuration, and what data it met: the folder is this run's now.
 
         Args:
             config: of the run.
             data: facts about the data as it is now, JSON-able.
+            replicas: what trains a distributed run: `processes` and `replicas`.
 
         Raises:
             InputError: a resumed run met other data before.
@@ -56,7 +64,8 @@ class RunFolder(Folder):
         if data:
             self.check_data(data)
             code = own_code.digests(config.own_functions())
-            facts = {**data, "code": code} if code else data
+            beside = {"code": code, "replicas": replicas}
+            facts = data | {key: value for key, value in beside.items() if value}
             write_atomically(self.data_file, json.dumps(facts, indent=2) + "\n")
         self._keep_code(config)
         super().claim(config)
@@ -73,7 +82,7 @@ class RunFolder(Folder):
         Raises:
             InputError: it has met other data; what differs is named.
         """
-        before = {key: value for key, value in self._met().items() if key != "code"}
+        before = {key: value for key, value in self._met().items() if key not in _BESIDE_DATA}
         # A fact that earlier versions did not record is no difference.
         changed = [key for key in before if before[key] != now.get(key)]
         if changed:
@@ -81,6 +90,23 @@ class RunFolder(Folder):
             raise InputError(
                 f"{self.path}: the data is not what this run began with. {what_differs(lines)}"
                 "Bring the data back, or start a new run in another folder with --out."
+            )
+
+    def check_replicas(self, now: dict[str, int] | None) -> None:
+        """Check that a resumed run is trained by as many replicas as it began with.
+
+        Args:
+            now: as of `claim`.
+
+        Raises:
+            InputError: it is not.
+        """
+        before = self._met().get("replicas")
+        if before and before != now:
+            there, here = (f"{one['replicas']} in {one['processes']}" for one in (before, now))
+            raise InputError(
+                f"{self.path}: expected the replicas that this run began with, {there} processes, "
+                f"got {here}. Resume it on the same cluster, or start a new run with --out."
             )
 
     def _keep_code(self, config: Config) -> None:

@@ -16,6 +16,8 @@ from bnzoo.models import build_model
 from bnzoo.own_code import is_reference
 from bnzoo.saving import load_keras_file, save_model
 from bnzoo.training.compiling import compile_model
+from bnzoo.training.distribution import Replicas
+from bnzoo.training.settings import start_afresh
 
 
 def load_data(config: Config) -> "data.Splits":
@@ -42,20 +44,46 @@ def load_data(config: Config) -> "data.Splits":
     return dataclasses.replace(splits, train=splits.train.take(steps))
 
 
-def build_for(config: Config, splits: "data.Splits") -> keras.Model:
+def build_for(
+    config: Config, splits: "data.Splits", replicas: Replicas | None = None
+) -> keras.Model:
     """Build and compile the model of a run.
+
+    Args:
+        config: of the run.
+        splits: its data.
+        replicas: that train it; None is this process alone.
 
     Raises:
         InputError: model, loss and data do not fit together, or a function of the user's own fails.
     """
-    # Loading may have drawn: to prepare a data set does, to read what is prepared does not.
-    keras.utils.set_random_seed(config.seed)
-    with own_code.named(config.own_functions()):
-        model = build_model(config.model.resolved(splits.input_shape, splits.num_classes))
-        _check_loss(config, splits)
-        compile_model(model, config.train, splits.steps_per_epoch)
+    replicas = replicas or Replicas()
+
+    def try_alone() -> keras.Model:
+        model = _compiled(config, splits)
         if config.own_functions() or config.train.loss is not None:
             _try_out(model, config, splits)
+        return model
+
+    with own_code.named(config.own_functions()):
+        model = replicas.together(try_alone)
+        if not replicas.is_distributed:
+            return model
+        start_afresh()  # once more, under the same names: no model changes sides
+        with replicas.scope():
+            return _compiled(config, splits)
+
+
+def _compiled(config: Config, splits: "data.Splits") -> keras.Model:
+    # Loading may have drawn: to prepare a data set does, to read what is prepared does not.
+    keras.utils.set_random_seed(config.seed)
+    parameters = config.model.resolved(splits.input_shape, splits.num_classes)
+    if config.train.distribute != "none":
+        norm = parameters.batch_norm.for_replicas()
+        parameters = parameters.model_copy(update={"batch_norm": norm})
+    model = build_model(parameters)
+    _check_loss(config, splits)
+    compile_model(model, config.train, splits.steps_per_epoch)
     return model
 
 

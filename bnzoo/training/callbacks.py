@@ -129,7 +129,7 @@ class Record(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         """Start the clock and note the rate that the epoch begins with."""
         self._started = time.perf_counter()
-        self._learning_rate = float(self.model.optimizer.learning_rate)
+        self._learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
     def on_epoch_end(self, epoch, logs=None):
         """Write the row, then the checkpoint: a row without a checkpoint is run again."""

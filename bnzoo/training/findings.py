@@ -15,7 +15,7 @@ NUM_SAMPLES = 256
 
 
 def find_problems(
-    model: keras.Model, batches: Any, announce: Callable[[str], None]
+    model: keras.Model, batches: Any, announce: Callable[[str], None], num_replicas: int = 1
 ) -> list[dict[str, str]]:
     """Diagnose a trained model on a few of its training examples.
 
@@ -24,6 +24,7 @@ def find_problems(
         batches: of the training data.
         announce: called with the line that says why it could not be done: a training that has come
             to its end does not fail because of this.
+        num_replicas: among which each batch was divided in training.
 
     Returns:
         Of each kind of finding of level `problem` its `kind`, its `title` and, in one `line`, what
@@ -32,7 +33,7 @@ def find_problems(
     if not any(batch_norm_layers(model)):
         return []
     try:
-        problems = diagnose(model, batches, NUM_SAMPLES).problems
+        problems = diagnose(model, batches, NUM_SAMPLES, num_replicas=num_replicas).problems
     except Exception as error:  # whatever a user's layer, data or loss raises
         announce(f"Batch normalization could not be diagnosed: {first_sentence(error)}.")
         return []

@@ -10,12 +10,15 @@ import keras
 
 from bnzoo import data, environment, own_code
 from bnzoo.config import Config
+from bnzoo.config.own import OwnModel
 from bnzoo.errors import plural
 from bnzoo.runs import RunFolder
 from bnzoo.saving import load_keras_file, save_model
-from bnzoo.training.building import build_for, load_data
+from bnzoo.training.building import build_for, first_batch, load_data
 from bnzoo.training.callbacks import FollowWeights, RecalibrateEpochs, Record
+from bnzoo.training.distribution import Replicas, description
 from bnzoo.training.findings import find_problems
+from bnzoo.training.opening import opened
 from bnzoo.training.settings import devices, run_settings
 from bnzoo.training.stopping import DivergenceStop, best_row, selection_metric, should_stop
 from bnzoo.training.tensorboard import tensorboard_callbacks
@@ -33,6 +36,10 @@ def train(
 ) -> dict[str, Any]:
     """Run a configuration to its end and return its summary.
 
+    With `train.distribute: multi_worker` each worker calls this, with the same arguments. The chief
+    alone writes into `out`, holds it and announces; the others write what they write into a folder
+    that goes away, and read from `out` what they resume from. They end alike.
+
     Args:
         config: the checked configuration; `compare` and `tune` sections are left aside.
         out: the run folder; made if missing.
@@ -48,31 +55,35 @@ def train(
 
     Raises:
         FolderHeld: another process is at work on the run.
-        InputError: the folder holds something else, or data and model do not fit together.
+        InputError: the folder holds something else, or data and model do not fit together; here or
+            on another worker.
         KeyboardInterrupt: again, after an interrupted run has been recorded.
     """
-    config, folder = config.single_run(), RunFolder(out)
-    with folder.held():
-        if resume or (resume is None and folder.config_file.exists()):
-            folder.resume(config)
-        else:
-            folder.start(config)
+    config = config.single_run()
+    replicas = Replicas(config.train.distribute)
+    if not replicas.is_chief:
+        announce = lambda line: None  # noqa: E731
+    with opened(RunFolder(out), config, resume, replicas) as folder:
         if folder.has_ended():
             if folder.status() == "completed":
                 folder.usable_model()
             announce(f"{folder.path} has already ended: nothing to resume.")
             return folder.summary()
         with run_settings(config):
-            return _Run(config, folder, callbacks, announce, watch).run()
+            summary = _Run(config, folder, callbacks, announce, watch, replicas).run()
+        replicas.together(lambda: None)  # while one is at work, the others must be there
+        return summary
 
 
 class _Run:
     """The parts of one run, built in order; `run` joins them."""
 
-    def __init__(self, config, folder, callbacks, announce, watch):
+    def __init__(self, config, folder, callbacks, announce, watch, replicas):
         self.config, self.folder, self.announce = config, folder, announce
+        self.replicas = replicas
         announce(f"Loading {config.data.name} ...")
-        self.splits = splits = load_data(config)
+        self.splits = splits = replicas.together(self._load_data)
+        replicas.check_same(config.data.name, splits.fingerprint)
         self.steps_per_epoch = splits.steps_per_epoch
         self.epochs_done, self.model = self._model()
         self.divergence = DivergenceStop(self.steps_per_epoch, folder)
@@ -83,7 +94,7 @@ class _Run:
             followers.append(watch(self.model, splits, folder, self.epochs_done))
         samples = config.train.recalibrate
         description = self._description()
-        folder.claim(config, describe_splits(splits))
+        folder.claim(config, describe_splits(splits), replicas.describe())
         stopping = config.train.early_stopping
         self.record = Record(folder, self.epochs_done, self.divergence, stopping)
         self.callbacks = [
@@ -95,21 +106,45 @@ class _Run:
             *([RecalibrateEpochs(splits, samples)] if samples else []),
             *followers,  # before the checkpoint: a row without one is written again
             self.record,
-            *tensorboard_callbacks(config, folder.tensorboard, splits.train),
+            *(
+                tensorboard_callbacks(config, folder.tensorboard, splits.train)
+                if replicas.is_chief
+                else ()
+            ),
             *callbacks,
         ]
         announce(description)
+        if isinstance(config.model, OwnModel) and (line := replicas.unsynchronized(self.model)):
+            announce(line)
+
+    def _load_data(self) -> "data.Splits":
+        splits = load_data(self.config)
+        if self.replicas.is_distributed:
+            self.batch = first_batch(splits.train)
+            self.replicas.check_data(splits, self.batch)
+        return splits
 
     def _model(self) -> tuple[int, keras.Model]:
         found = self.folder.last_checkpoint()
         if found:
             self.announce(f"Resuming after epoch {found[0]}.")
             return found[0], self._load(found[1])
-        return 0, build_for(self.config, self.splits)
+        model = build_for(self.config, self.splits, self.replicas)
+        return 0, self._divided(model)
 
     def _load(self, file: Path) -> keras.Model:
+        with self.replicas.scope():
+            model = self._load_alone(file)
+        return self._divided(model)
+
+    def _load_alone(self, file: Path) -> keras.Model:
         with keras.saving.custom_object_scope(own_code.objects(self.config.own_functions())):
             return load_keras_file(file)
+
+    def _divided(self, model: keras.Model) -> keras.Model:
+        if self.replicas.is_distributed:
+            self.replicas.prepare(model, self.batch)
+        return model
 
     def _description(self) -> str:
         found = describe_splits(self.splits)["examples"]
@@ -117,6 +152,7 @@ class _Run:
         model = self.config.model
         norm = "group" if getattr(model, "group_norm", None) else "batch"
         files = plural(len(self.splits.skipped), "unreadable file")
+        place = description(self.replicas, devices())
         reading = f"{self.splits.reading}\n" if self.splits.reading else ""
         return (
             f"Data: {sizes} examples{f'; {files} skipped' if self.splits.skipped else ''}\n"
@@ -124,8 +160,7 @@ class _Run:
             f"Model: {model.name}, {norm} normalization: {model.placement}, "
             f"{self.model.count_params():,} parameters\n"
             f"Run: {plural(self.config.train.epochs, 'epoch')} of "
-            f"{plural(self.steps_per_epoch, 'step')} on {', '.join(devices())}, in "
-            f"{self.folder.path}"
+            f"{plural(self.steps_per_epoch, 'step')} on {place}, in {self.folder.path}"
         )
 
     def run(self) -> dict[str, Any]:
@@ -134,9 +169,10 @@ class _Run:
             if self.divergence.diverged:
                 return self._finish("diverged")
             self._restore_best()
-            tested = self.model.evaluate(self.splits.test, verbose=0, return_dict=True)
-            if math.isfinite(tested["loss"]):
-                self.findings = find_problems(self.model, self.splits.train, self.announce)
+            shares = self.replicas.share(self.splits.test)
+            tested = self.model.evaluate(shares, verbose=0, return_dict=True)
+            if math.isfinite(tested["loss"]) and self.replicas.is_chief:
+                self.findings = self._find_problems()
         except (KeyboardInterrupt, SystemExit):
             self._finish("interrupted")
             raise
@@ -152,13 +188,19 @@ class _Run:
             self.announce(f"problem: {one['line']}")
         return summary
 
+    def _find_problems(self) -> list[dict[str, str]]:
+        model = self.model
+        if self.replicas.is_distributed:  # what looks at a model is made for one process
+            model = self._load_alone(self.folder.checkpoint(self.model_epoch))
+        return find_problems(model, self.splits.train, self.announce, self.replicas.count)
+
     def _fit(self) -> None:
         if should_stop(self.record.rows, self.config.train.early_stopping):
             return
         with own_code.named(self.config.own_functions()):
             self.model.fit(
-                self.splits.train,
-                validation_data=self.splits.validation,
+                self.replicas.share(self.splits.train),
+                validation_data=self.replicas.share(self.splits.validation),
                 epochs=self.config.train.epochs,
                 initial_epoch=self.epochs_done,
                 callbacks=self.callbacks,
@@ -193,6 +235,7 @@ class _Run:
             "protocol": _protocol(self.config.data.validation, self.splits),
             "versions": environment.versions(),
             "device": devices(),
+            "replicas": self.replicas.describe(),
             "machine": environment.machine(),
         }
         if self.divergence.diverged:
