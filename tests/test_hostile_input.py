@@ -208,6 +208,13 @@ def test_a_pipe_in_the_place_of_a_file_does_not_wait(tmp_path):
             read(tmp_path / "history.csv")
 
 
+def test_a_pipe_in_the_place_of_a_runs_config_does_not_wait(run):
+    (run / "config.yaml").unlink()
+    os.mkfifo(run / "config.yaml")
+    with pytest.raises(InputError, match=r"config\.yaml: expected a YAML file, got a pipe"):
+        RunFolder(run).config()
+
+
 @pytest.mark.parametrize("command", ["train", "compare", "evaluate"])
 def test_nothing_is_written_through_a_link_that_leads_out(made, study, tmp_path, command):
     outside = tmp_path / "outside"

@@ -103,6 +103,8 @@ def load_resolved(path: str | Path) -> Config:
     Raises:
         InputError: the file cannot be read, or was changed into something that is no config.
     """
+    if Path(path).is_fifo():  # nobody may ever write to it
+        raise InputError(f"{path}: expected a YAML file, got a pipe. Bring the file back.")
     tree = read_yaml(Path(path))
     with contextlib.suppress(KeyError, TypeError):
         # Written before runs could be distributed: then it was the default, and said nothing.
