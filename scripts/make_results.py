@@ -3,8 +3,8 @@
     python scripts/make_results.py           # after scripts/run_results.py or a benchmark
 
 makes the sections of README.md and bnzoo/models/README.md between their markers,
-configs/results/README.md, the pictures in configs/results/figures/ and what `bnzoo models` says of
-accuracy. A test fails when the texts are not up to date.
+configs/results/README.md, the pictures in configs/results/figures/, configs/claims/README.md and
+what `bnzoo models` says of accuracy. A test fails when the texts are not up to date.
 """
 
 import csv
@@ -16,6 +16,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from claims_page import claims_page
 from recorded import RESULTS, load, origin
 from screenshot import screenshot
 from serving_tables import serving_lines
@@ -41,6 +42,7 @@ REPOSITORY = Path(__file__).parent.parent
 FIGURES = RESULTS / "figures"
 README, PAGE = REPOSITORY / "README.md", RESULTS / "README.md"
 ZOO_PAGE = REPOSITORY / "bnzoo" / "models" / "README.md"
+CLAIMS = REPOSITORY / "configs" / "claims" / "README.md"
 BEGIN = "<!-- {}: written by scripts/make_results.py, do not edit -->\n"
 END = "<!-- end of {} -->\n"
 
@@ -488,6 +490,7 @@ def main() -> None:
         readme.write_text(updated(readme.read_text()))
     MEASURED_FILE.write_text(json.dumps(measured(), indent=1) + "\n")
     PAGE.write_text(page())
+    CLAIMS.write_text(claims_page())
     draw()
 
 

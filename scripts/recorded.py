@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from bnzoo.errors import plural
+
 RESULTS = Path(__file__).parent.parent / "configs" / "results"
 
 
@@ -17,6 +19,6 @@ def origin(result: dict) -> str:
     result = result.get("summary", result)
     machine, versions = result["machine"], result["versions"]
     return (
-        f"{machine['cores']} cores of {machine['cpu']}, Python {versions['python']}, "
+        f"{plural(machine['cores'], 'core')} of {machine['cpu']}, Python {versions['python']}, "
         f"TensorFlow {versions['tensorflow']}, Keras {versions['keras']}"
     )

@@ -31,7 +31,8 @@ def test_the_wheel_holds_the_package_its_type_marker_and_the_starter_configs(tmp
     assert {f"bnzoo/models/weights/{name}" for name in (*cards, *files)} <= names
     assert not [name for name in names if name.startswith(("tests/", "configs/results"))]
     assert "bnzoo/configs/results" not in {name.rpartition("/")[0] for name in names}
-    starters = {path.stem for path in (REPOSITORY / "configs").glob("*.yaml")}
+    configs = REPOSITORY / "configs"
+    starters = {path.stem for path in [*configs.glob("*.yaml"), *configs.glob("claims/*.yaml")]}
     listed = printed_by("configs", tmp_path / "site")
     assert {line.split()[0] for line in listed.splitlines()} == starters
     assert "before and none" in printed_by("models", tmp_path / "site")

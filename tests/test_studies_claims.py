@@ -172,3 +172,11 @@ def test_its_report_tells_the_claim_and_draws_the_variants_along_their_numbers(s
     assert "none_1e-1 with the same seed" in " ".join(page.split()).replace("<em>", "").replace(
         "</em>", ""
     )
+
+
+def test_a_study_that_goes_on_is_judged_by_the_claim_of_today(study):
+    folder, summary = study
+    tree = config.apply_overrides(TREE, [("compare.claim.expected", ["none_1 < before_1"])])
+    again = compare(config.validate(tree, source="test"), folder.path, resume=True)
+    assert [one["text"] for one in again["claim"]["expected"]] == ["none_1 < before_1"]
+    assert again["variants"] == summary["variants"]

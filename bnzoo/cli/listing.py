@@ -1,15 +1,18 @@
-"""`models`, `datasets`, `configs`, `check`: what there is, and whether a config is right."""
+"""`models`, `datasets`, `configs`, `check`, `claims`: what there is, and if a config is right."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bnzoo.cli.app import BAD_INPUT, command
-from bnzoo.cli.options import CONFIG_HELP, Set, read_config
+from bnzoo.cli.options import CONFIG_HELP, Json, Set, read_config
 from bnzoo.errors import InputError, plural
 
 PLACEMENTS = ("none", "before", "after")
+
+
+LISTING_WIDTH = 140  # columns of text where there is no terminal
 
 
 @command("models")
@@ -100,6 +103,31 @@ def check(
     if bad:
         raise typer.Exit(BAD_INPUT)
     print(f"{plural(len(configs), 'config')} checked, no problems.")
+
+
+@command("claims")
+def list_claims(as_json: Json = False) -> dict[str, Any]:
+    """Show what papers claim of batch normalization, and what came out here.
+
+    Each is a config: bnzoo compare learning_rate --workers 2 runs it again.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from bnzoo.reporting.claims import claim_row, recorded_claims
+
+    found = recorded_claims()
+    table = Table(show_lines=True, expand=True)
+    table.add_column("config", no_wrap=True)
+    for heading, ratio in {"claim": 4, "published": 5, "measured": 6, "here": 2}.items():
+        table.add_column(heading, ratio=ratio)
+    for one in found:
+        table.add_row(one["name"], *claim_row(one).values())
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = LISTING_WIDTH
+    console.print(table)
+    return {"claims": [{"name": one["name"], **one["summary"]["claim"]} for one in found]}
 
 
 def _print_table(rows) -> None:

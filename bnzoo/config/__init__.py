@@ -2,6 +2,7 @@
 
 from bnzoo.config.data import Data
 from bnzoo.config.loading import (
+    claims_folder,
     differences,
     dump_config,
     flat,
@@ -26,6 +27,7 @@ __all__ = [
     "Train",
     "apply_overrides",
     "as_yaml",
+    "claims_folder",
     "combinations",
     "differences",
     "dump_config",

@@ -17,9 +17,18 @@ _FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
 
 
 def starter_configs() -> dict[str, Path]:
-    """Return the file of each starter configuration by name, sorted."""
-    folder = next((folder for folder in _FOLDERS if folder.is_dir()), _FOLDERS[0])
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    """Return the file of each starter configuration by name, sorted; those of claims come last."""
+    files = [*sorted(_starters().glob("*.yaml")), *sorted(claims_folder().glob("*.yaml"))]
+    return {path.stem: path for path in files}
+
+
+def claims_folder() -> Path:
+    """Return the folder of the claims of papers: a config each, and beside it what was measured."""
+    return _starters() / "claims"
+
+
+def _starters() -> Path:
+    return next((folder for folder in _FOLDERS if folder.is_dir()), _FOLDERS[0])
 
 
 def starter_text(name: str) -> str:

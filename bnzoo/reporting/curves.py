@@ -57,7 +57,7 @@ def _draw_epochs(variants: Sequence[VariantRuns], column: str, styles: dict[str,
     entries = [(shortened(name), Line2D([], [], **_stroke(look))) for name, look in styles.items()]
     if any(variant.diverged for variant in variants):
         entries.append((DIVERGED, Line2D([], [], color=INK, marker="x", ms=7, mew=2, lw=0)))
-    columns = max(1, LEGEND_CHARACTERS // (max(len(name) for name, _ in entries) + 8))
+    columns = legend_columns([name for name, _ in entries])
     rows = math.ceil(len(entries) / columns)
     figure = Figure((WIDTH, HEIGHT + LEGEND_ROW * rows), layout="constrained")
     axes = figure.add_subplot()
@@ -178,6 +178,11 @@ def _stroke(look: Look) -> dict[str, Any]:
     return {"color": look.color, "ls": look.dashes, "marker": look.marker, "ms": 4, "lw": 1.6}
 
 
+def legend_columns(names: Sequence[str]) -> int:
+    """Return how many of these names stand side by side below a figure."""
+    return max(1, LEGEND_CHARACTERS // (max(map(len, names)) + 8))
+
+
 def add_legend(figure: Figure, entries: list[tuple[str, Line2D]], columns: int) -> None:
     """Put names with their looks below a figure."""
     legend = figure.legend(
@@ -206,7 +211,10 @@ def _curves(variants: Sequence[VariantRuns], summary: dict[str, Any]) -> list[tu
     found = [(name, *_measured(name, variants, summary)) for name in names]
     if not names and _num_epochs(variants, "val_loss"):
         found = [("val_loss", *_measured("loss", variants, summary))]
-    return [*found, ("loss", "loss", "Training loss of each epoch")]
+    found.append(("loss", "loss", "Training loss of each epoch"))
+    steps = summary["config"]["train"].get("steps_per_epoch")
+    of_steps = f"each epoch of {formatting.plural(steps, 'step')}" if steps else "each epoch"
+    return [(*names, title.replace("each epoch", of_steps)) for *names, title in found]
 
 
 def _measured(

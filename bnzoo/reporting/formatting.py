@@ -41,8 +41,13 @@ def significant(statistics: dict[str, Any]) -> str:
     if statistics["mean"] is None:
         return NOTHING
     std = statistics["std"]
-    deviation = "" if std is None else f" ± {std:.2g}"
-    return f"{statistics['mean']:.3g}{deviation}".replace("-", MINUS)
+    deviation = "" if std is None else f" ± {_rounded(std, 2)}"
+    return f"{_rounded(statistics['mean'], 3)}{deviation}".replace("-", MINUS)
+
+
+def _rounded(value: float, digits: int) -> str:
+    """Write a value with so many digits, as `1000` and not `1e+03` up to a million."""
+    return f"{float(f'{value:.{digits}g}'):g}"
 
 
 def value_range(ends: Sequence[float]) -> str:

@@ -14,7 +14,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from bnzoo.reporting import formatting
-from bnzoo.reporting.curves import WIDTH, add_legend, percent_ticks
+from bnzoo.reporting.curves import (
+    HEIGHT,
+    LEGEND_ROW,
+    WIDTH,
+    add_legend,
+    legend_columns,
+    percent_ticks,
+)
 from bnzoo.reporting.page import Picture, drawn, picture
 from bnzoo.reporting.style import INK, Look, looks, shortened
 
@@ -94,8 +101,18 @@ def _axis_label(variants: dict[str, dict[str, Any]], points: Sequence[_Point]) -
 
 def _draw_lines(points: Sequence[_Point], metric: str, title: str, label: str) -> Figure:
     styles = looks(list(dict.fromkeys(point.line for point in points)))
-    columns = min(3, len(styles))
-    figure = Figure((WIDTH, 3.0 + 0.22 * math.ceil(len(styles) / columns)), layout="constrained")
+    handles = [
+        (
+            shortened(name),
+            Line2D([], [], color=look.color, ls=look.dashes, marker=look.marker, ms=5),
+        )
+        for name, look in styles.items()
+    ]
+    if any(point.diverged for point in points):
+        handles.append(("diverged", Line2D([], [], color=INK, marker="x", ms=6, mew=1.8, lw=0)))
+    columns = legend_columns([name for name, _ in handles])
+    rows = math.ceil(len(handles) / columns)
+    figure = Figure((WIDTH, HEIGHT + LEGEND_ROW * rows), layout="constrained")
     axes = figure.add_subplot()
     numbers = sorted({point.x for point in points})
     _set_axis(axes, numbers)
@@ -107,16 +124,7 @@ def _draw_lines(points: Sequence[_Point], metric: str, title: str, label: str) -
         _draw_line(axes, ours, look)
     for name, look in styles.items():  # crosses below all values, side by side
         _draw_diverged(axes, [one for one in points if one.line == name], look, list(styles))
-    handles = [
-        (
-            shortened(name),
-            Line2D([], [], color=look.color, ls=look.dashes, marker=look.marker, ms=5),
-        )
-        for name, look in styles.items()
-    ]
-    if any(point.diverged for point in points):
-        handles.append(("diverged", Line2D([], [], color=INK, marker="x", ms=6, mew=1.8, lw=0)))
-    add_legend(figure, handles, columns + 1)
+    add_legend(figure, handles, columns)
     figure.suptitle(title, x=0.02, ha="left")
     return figure
 
