@@ -157,10 +157,8 @@ def read_columns(path: Path) -> tuple[str, ...]:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that a reader, or a crash, sees the old or the new one, never half."""
-    with replaced(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    with replaced(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -173,6 +171,14 @@ def replaced(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{writer}.partial{path.suffix}")
     try:
         yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())  # or a power cut could leave the new name with nothing in it
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what killed processes were writing in a folder, which nobody else writes to now."""
+    for path in folder.glob(".*.partial*"):
+        path.unlink(missing_ok=True)

@@ -2,8 +2,7 @@
 
 import re
 import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,16 +12,25 @@ import keras
 import bnzoo.layers
 import bnzoo.models  # noqa: F401
 from bnzoo import own_code
-from bnzoo.environment import memory_bytes
+from bnzoo.archives import archive_damage
 from bnzoo.errors import InputError, first_sentence
-from bnzoo.files import MAX_TEXT, replaced
+from bnzoo.files import replaced
 from bnzoo.runs import RunFolder, usable_run
 
 
-def save_model(model: keras.Model, path: Path) -> None:
-    """Save a `.keras` file so that a crash leaves the old file or the new one, never half."""
+def save_model(
+    model: keras.Model, path: Path, finish: Callable[[Path], None] = lambda file: None
+) -> None:
+    """Save a `.keras` file so that a crash leaves the old file or the new one, never half.
+
+    Args:
+        model: the model.
+        path: of the file.
+        finish: called with the file before it has its name, to add to it.
+    """
     with replaced(path) as temporary:
         model.save(temporary)
+        finish(temporary)
 
 
 def load_model(path: str | Path, compile: bool = True) -> keras.Model:
@@ -74,7 +82,7 @@ def load_keras_file(path: Path, compile: bool = True) -> keras.Model:
         raise InputError(
             f"{path}: no such file or folder; expected a saved .keras file or a run folder."
         )
-    damage = None if path.suffix in (".h5", ".hdf5") else _damage(path)
+    damage = None if path.suffix in (".h5", ".hdf5") else archive_damage(path)
     if damage:
         raise InputError(
             f"{path}: expected a whole model saved by Keras as .keras, got {damage}. "
@@ -115,32 +123,6 @@ def custom_objects_of(file: Path | None) -> Iterator[None]:
     objects = own_code.objects_of(file) if file else {}
     with own_code.named([file] if file else []), keras.saving.custom_object_scope(objects):
         yield
-
-
-def _damage(path: Path) -> str | None:
-    """Tell what is wrong with a file as the archive that a `.keras` file is."""
-    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
-        with path.open("rb") as file:
-            begins = file.read(4) == b"PK\3\4" and path.suffix == ".keras"
-        return "one that is cut short" if begins else "a file that is none"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if too_large := _too_large(archive.infolist()):
-                return too_large
-            part = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError):
-        part = "an archive that cannot be read"
-    return f"a damaged one ({part})" if part else None
-
-
-def _too_large(members: list[zipfile.ZipInfo]) -> str | None:
-    """Tell what would not fit into memory: a small file may hold a thousand times its size."""
-    size = sum(member.file_size for member in members)
-    if size > memory_bytes():
-        return f"one of {size / 2**30:,.1f} GiB, more than the memory here"
-    configs = (one.file_size for one in members if one.filename == "config.json")
-    largest = max(configs, default=0)
-    return f"a config.json of {largest:,} bytes" if largest > MAX_TEXT else None
 
 
 def _why(error: Exception) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from claims_page import claims_page
+from kill_tables import kill_lines
 from recorded import RESULTS, load, origin
 from screenshot import screenshot
 from serving_tables import serving_lines
@@ -356,6 +357,7 @@ def page() -> str:
         *statistics_lines(),
         *speed_lines(),
         *serving_lines(),
+        *kill_lines(),
     ]
     return "\n".join(lines)
 

@@ -156,8 +156,7 @@ def test_a_damaged_summary_is_an_input_error(run, content):
     (run / "summary.json").write_bytes(content)
     with pytest.raises(InputError, match="expected the summary of a run that ended"):
         RunFolder(run).summary()
-    with pytest.raises(InputError, match="expected the summary"):
-        RunFolder(run).has_ended()
+    assert not RunFolder(run).has_ended()  # what was in it can be measured again
 
 
 def without(tree, key):
@@ -287,11 +286,11 @@ def test_what_a_model_holds_is_not_unpacked_outside(run, tmp_path, monkeypatch):
 
 
 def test_a_model_that_unpacks_to_more_than_memory_is_refused(run, monkeypatch):
-    monkeypatch.setattr("bnzoo.saving.memory_bytes", lambda: 100.0)
+    monkeypatch.setattr("bnzoo.archives.memory_bytes", lambda: 100.0)
     with pytest.raises(InputError, match="more than the memory here"):
         load_model(run / "model.keras")
     monkeypatch.undo()
-    monkeypatch.setattr("bnzoo.saving.MAX_TEXT", 100)
+    monkeypatch.setattr("bnzoo.archives.MAX_TEXT", 100)
     with pytest.raises(InputError, match=r"got a config\.json of"):
         load_model(run / "model.keras")
 

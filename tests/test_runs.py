@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -128,11 +129,17 @@ def test_a_broken_summary_is_one_clear_error(tmp_path):
         folder.summary()
 
 
+def write_archive(path):
+    """Write what is whole as an archive, as a checkpoint is."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+
+
 def test_only_the_newest_and_the_kept_checkpoint_stay(tmp_path):
     folder = runs.RunFolder(tmp_path)
     folder.checkpoints.mkdir()
     for epoch in (1, 2, 10):
-        folder.checkpoint(epoch).write_text("x")
+        write_archive(folder.checkpoint(epoch))
     (folder.checkpoints / ".epoch-00011.keras.partial.keras").write_text("cut off")
     assert folder.last_checkpoint() == (10, folder.checkpoint(10))
     folder.keep_checkpoints({2, 10})
@@ -185,7 +192,7 @@ def interrupted_after(tmp_path, epochs):
     folder.claim(make_config())
     folder.keep_first_loss(1.0)
     for epoch in range(1, epochs + 1):
-        folder.checkpoint(epoch).write_text("x")
+        write_archive(folder.checkpoint(epoch))
         folder.keep_checkpoints({epoch})
     rows = files.RowFile(folder.history_file, runs.HISTORY_COLUMNS, keep_epochs=0)
     for epoch in range(1, epochs + 1):

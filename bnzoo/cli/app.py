@@ -53,6 +53,7 @@ def command(name: str) -> Callable[[Callable], Callable]:
                 print(f"bnzoo {name}: {error}", file=sys.stderr)
                 raise typer.Exit(BAD_INPUT) from None
             except KeyboardInterrupt:
+                on_stop(signal.SIG_IGN)  # a second one would break off this line, and the exit
                 print(f"bnzoo {name}: interrupted.", file=sys.stderr)
                 raise typer.Exit(INTERRUPTED) from None
             except WorkerError as error:  # among what is said of the workers

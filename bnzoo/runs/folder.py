@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from bnzoo.config import Config, differences, dump_config, load_resolved
 from bnzoo.config.problems import check
 from bnzoo.errors import InputError
-from bnzoo.files import make_writable_folder, read_text, write_atomically
+from bnzoo.files import make_writable_folder, read_text, remove_partial, write_atomically
 
 
 def what_differs(changed: Sequence[str]) -> str:
@@ -66,6 +66,7 @@ class Folder:
         self.config_file = self.path / "config.yaml"
         self.summary_file = self.path / "summary.json"
         self._lock_file = self.path / ".lock"  # there while a process is at work
+        self._was_killed = False  # the last process that was at work
 
     # --- opening ---------------------------------------------------------------------------------
 
@@ -103,16 +104,21 @@ class Folder:
     def resume(self, config: Config) -> None:
         """Check that the folder holds a run or study of `config` that can be continued.
 
+        One whose process was killed before it had written anything begins.
+
         Raises:
             InputError: there is none, or it is another config's.
         """
-        if not self._holds_something():
+        if self._holds_something():
+            self._refuse_other(config)
+        elif self._was_killed:
+            self._refuse_strangers()
+        else:
             raise InputError(
                 f"{self.path}: nothing to resume: expected a {self.kind} folder with config.yaml. "
                 f"Leave --resume out to start a new {self.kind}, or name the {self.kind}'s folder "
                 "with --out."
             )
-        self._refuse_other(config)
 
     def _holds_something(self) -> bool:
         return self.config_file.exists()
@@ -128,11 +134,13 @@ class Folder:
         self.refuse_links()
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         make_writable_folder(self.path)
+        self._was_killed = self._lock_file.exists()
         try:
             # A moment longer than somebody's look whether it is held; a lock that a killed process
             # of another user has left can be taken, too.
             with filelock.FileLock(self._lock_file, timeout=0.5, mode=0o666):
                 try:
+                    remove_partial(self.path)
                     yield
                 finally:
                     self._lock_file.unlink(missing_ok=True)

@@ -4,19 +4,30 @@ import contextlib
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bnzoo import own_code
-from bnzoo.config import Config
+from bnzoo.archives import archive_damage
+from bnzoo.config import Config, load_resolved
 from bnzoo.errors import InputError, plural
-from bnzoo.files import RowFile, read_columns, read_rows, read_text, write_atomically
+from bnzoo.files import (
+    RowFile,
+    read_columns,
+    read_rows,
+    read_text,
+    remove_partial,
+    write_atomically,
+)
+from bnzoo.runs.checkpoint import read_checkpoint
 from bnzoo.runs.folder import Folder, read_json, what_differs
 from bnzoo.runs.metrics import history_columns
 from bnzoo.runs.summaries import RunSummary
 
 _BESIDE_DATA = ("code", "replicas")
 
+Announce = Callable[[str], None]
 HISTORY_COLUMNS = history_columns(("loss", "accuracy"))
 """Of a classifier; what else is measured has columns of its own."""
 
@@ -63,12 +74,13 @@ class RunFolder(Folder):
         """
         if data:
             self.check_data(data)
+        super().claim(config)  # first: without it the folder is nobody's, and other files strange
+        if data:
             code = own_code.digests(config.own_functions())
             beside = {"code": code, "replicas": replicas}
             facts = data | {key: value for key, value in beside.items() if value}
             write_atomically(self.data_file, json.dumps(facts, indent=2) + "\n")
         self._keep_code(config)
-        super().claim(config)
 
     def _met(self) -> dict[str, Any]:
         return read_json(self.data_file) if self.data_file.exists() else {}
@@ -116,19 +128,26 @@ class RunFolder(Folder):
             plain = re.sub(r"[^\w.-]+", "-", name.removesuffix(".py")).strip("-.")
             write_atomically(self.code / f"{plain}.py", text)
 
-    def resume(self, config: Config) -> None:
-        """Check that the folder holds a run of `config` that can be continued.
+    def resume(self, config: Config, announce: Announce = lambda line: None) -> None:
+        """Mend what a checkpoint can, and check that a run of `config` can be continued here.
+
+        Args:
+            config: of the run.
+            announce: called with lines that say what was mended.
 
         Raises:
             InputError: there is none, it is another config's, its checkpoint is gone, or the user's
                 own files are others.
         """
+        self._mend(announce)
         super().resume(config)
         own_code.check_unchanged(self._met().get("code", {}), config.own_functions())
         epochs, (done, _) = len(self.history()), self.last_checkpoint() or (0, None)
+        newest = next(iter(self._saved_epochs()), 0) if done else 0
         # A crash leaves one row more than checkpoints, beside the loss of the first batch.
-        is_whole = done <= epochs <= done + 1 and (not epochs or self.checkpoints.exists())
-        if not (is_whole or self.has_ended()):
+        is_whole = done <= epochs <= max(done, newest) + 1
+        is_whole = is_whole and bool(done or not epochs or self.checkpoints.exists())
+        if not (self.has_ended() or is_whole):
             raise InputError(
                 f"{self.path}: expected a history and a checkpoint of the same epoch, got "
                 f"history.csv with {plural(epochs, 'epoch')} and in checkpoint/ "
@@ -162,8 +181,14 @@ class RunFolder(Folder):
         raise InputError(f"{self.path}: the run is {status} and has no model.keras. {advice}")
 
     def has_ended(self) -> bool:
-        """Tell whether the run is done, by coming to its end or by diverging."""
-        return self.status() in ("completed", "diverged")
+        """Tell whether the run is done, by coming to its end or by diverging.
+
+        It is not where `summary.json` is damaged: what was in it can be measured again.
+        """
+        try:
+            return self.status() in ("completed", "diverged")
+        except InputError:
+            return False
 
     def history(self) -> list[dict[str, float | None]]:
         """Return one mapping per complete epoch; a cell that was not measured is None."""
@@ -181,17 +206,52 @@ class RunFolder(Folder):
         return self.checkpoints / f"epoch-{epochs_done:05d}.keras"
 
     def last_checkpoint(self) -> tuple[int, Path] | None:
-        """Return the newest checkpoint as (complete epochs, file), or None."""
+        """Return the newest whole checkpoint as (complete epochs, file), or None.
+
+        Of a run that has trained to its end, and only lost its summary, that is the trained model.
+        """
+        epochs = self._saved_epochs()
+        whole = (one for one in epochs if not archive_damage(self.checkpoint(one)))
+        newest = next(whole, None)
+        if newest:
+            return newest, self.checkpoint(newest)
+        is_trained = not epochs and self.model_file.exists() and self.history()
+        return (self.history()[-1]["epoch"], self.model_file) if is_trained else None
+
+    def _saved_epochs(self) -> list[int]:
+        """Return of which epochs there are checkpoints, whole or not, the newest first."""
         files = self.checkpoints.glob("epoch-*.keras")
-        numbered = (path for path in files if path.stem.removeprefix("epoch-").isdecimal())
-        found = ((int(path.stem.removeprefix("epoch-")), path) for path in numbered)
-        return max(found, default=None)
+        numbers = (path.stem.removeprefix("epoch-") for path in files)
+        return sorted((int(one) for one in numbers if one.isdecimal()), reverse=True)
+
+    def carried(self) -> dict[str, dict[str, str]]:
+        """Return the text of the other files of the run, for a checkpoint to hold."""
+        there = (path for path in self._mendable() if path.exists())
+        return {"files": {path.name: path.read_text(encoding="utf-8") for path in there}}
+
+    def _mendable(self) -> list[Path]:
+        rows = [self.history_file, self.weights_path_file, self.watched_file]
+        return [self.config_file, self.data_file, self.first_loss_file, *rows]
+
+    def _mend(self, announce: Announce) -> None:
+        """Write what is damaged as the newest whole checkpoint has it."""
+        found = self.last_checkpoint()
+        for epoch in self._saved_epochs():
+            if found and epoch <= found[0]:
+                break
+            announce(f"{self.checkpoint(epoch)} is damaged; what was saved before it is used.")
+        saved = read_checkpoint(found[1]).get("files", {}) if found else {}
+        for path in self._mendable():
+            if path.name in saved and not _is_whole(path, saved[path.name]):
+                write_atomically(path, saved[path.name])
+                announce(f"{path} was damaged or gone; it is again as the last checkpoint has it.")
 
     def keep_checkpoints(self, epochs: set[int]) -> None:
         """Remove the checkpoints of all other epochs."""
         kept = {self.checkpoint(epochs_done) for epochs_done in epochs}
         for path in {*self.checkpoints.glob("epoch-*.keras")} - kept:
             path.unlink()
+        remove_partial(self.checkpoints)
 
     def begin_from(self, earlier: "RunFolder", config: Config) -> None:
         """Make this folder a run that goes on where a completed one ended, for more epochs.
@@ -234,38 +294,16 @@ class RunFolder(Folder):
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
 
-class FolderOfRuns(Folder):
-    """What studies and sweeps have in common: runs, and a report on them.
-
-    `runs/<name>/seed-<n>/` (ordinary run folders), `report.html`, `figures/` with the report's
-    figures as PNG, `tensorboard/` with the keys that vary, and `logs/` with what workers printed.
-    """
-
-    def __init__(self, path: str | Path):
-        super().__init__(path)
-        self.runs = self.path / "runs"
-        self.report_file = self.path / "report.html"
-        self.figures = self.path / "figures"
-        self.logs = self.path / "logs"
-        self.tensorboard = self.path / "tensorboard"
-
-    def run(self, name: str, seed: int) -> RunFolder:
-        """Return the folder of the run of one variant, or of one trial's values, with one seed."""
-        return RunFolder(self.runs / name / f"seed-{seed}")
-
-    def best_run(self) -> RunFolder:
-        """Return the run to use of what is completed.
-
-        Raises:
-            InputError: it is not completed, or each of its runs diverged.
-        """
-        best = self._best(self.completed_summary())
-        if best is None:
-            raise InputError(
-                f"{self.path}: expected a run with usable weights, and every run diverged. "
-                "Lower train.optimizer.learning_rate, or the rates that are searched."
-            )
-        return RunFolder(self.path / best["folder"])
-
-    def _best(self, summary: dict[str, Any]) -> dict[str, Any] | None:
-        raise NotImplementedError
+def _is_whole(path: Path, saved: str) -> bool:
+    """Tell whether a file of a run holds what was saved of it; rows grow behind that."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if text.startswith(saved):
+            return True
+        if path.name not in ("config.yaml", "data.json") or saved.startswith(text):
+            return False
+        # These a newer version writes in its own way when the run goes on.
+        json.loads(text) if path.suffix == ".json" else load_resolved(path)
+    except (OSError, ValueError):
+        return False
+    return True

@@ -3,8 +3,9 @@
 from typing import Any, NamedTuple
 
 from bnzoo.config import Config, variant_configs
+from bnzoo.runs.folder_of_runs import FolderOfRuns
 from bnzoo.runs.metrics import goodness, judged_by
-from bnzoo.runs.run_folder import FolderOfRuns, RunFolder
+from bnzoo.runs.run_folder import RunFolder
 from bnzoo.runs.summaries import StudySummary
 
 
@@ -25,10 +26,6 @@ class StudyFolder(FolderOfRuns):
     """
 
     kind, command, summary_schema = "study", "compare", StudySummary
-
-    def _holds_something(self) -> bool:
-        # Runs made by `bnzoo train` in these folders are taken over.
-        return super()._holds_something() or any(self.runs.glob("*/seed-*/config.yaml"))
 
     def planned(self, config: Config) -> list[PlannedRun]:
         """Return the runs of a study in their order: all variants with one seed before the next.

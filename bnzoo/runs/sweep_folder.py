@@ -10,7 +10,7 @@ from bnzoo.config import Config, differences
 from bnzoo.errors import InputError
 from bnzoo.files import make_writable_folder, write_atomically
 from bnzoo.runs.folder import read_json, what_differs
-from bnzoo.runs.run_folder import FolderOfRuns
+from bnzoo.runs.folder_of_runs import FolderOfRuns
 from bnzoo.runs.summaries import SweepSummary
 
 Origin = dict[str, dict[str, Any]]

@@ -26,13 +26,19 @@ BeginRun = Callable[[int, int, str], None]
 HELD_SECONDS = 0.5  # between looks at what other processes are at work on
 
 
-def check_resumable(folder: StudyFolder, config: Config, runs: Sequence[PlannedRun]) -> None:
+def check_resumable(
+    folder: StudyFolder,
+    config: Config,
+    runs: Sequence[PlannedRun],
+    announce: Announce = lambda line: None,
+) -> None:
     """Check the folder of a study that goes on, and those of its runs before any is touched.
 
     Args:
         folder: the study's.
         config: of the study.
         runs: of the study. Those that other processes are at work on are left to them.
+        announce: called with lines that say what was mended.
 
     Raises:
         InputError: there is no such study, or one of its runs cannot be continued.
@@ -40,7 +46,7 @@ def check_resumable(folder: StudyFolder, config: Config, runs: Sequence[PlannedR
     folder.resume(config)
     for run in runs:
         if run.folder.config_file.exists() and not run.folder.is_held():
-            run.folder.resume(run.config)
+            run.folder.resume(run.config, announce)
             if run.config.data.is_own:  # nothing else would notice where all runs have ended
                 splits = data.load(**run.config.data.model_dump(), seed=run.seed)
                 run.folder.check_data(describe_splits(splits))

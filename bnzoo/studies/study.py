@@ -79,7 +79,7 @@ def compare(
 
     with folder.held():
         if resume:
-            check_resumable(folder, config, runs)
+            check_resumable(folder, config, runs, announce)
         else:
             folder.start(config)
         try:

@@ -11,8 +11,8 @@ from bnzoo.errors import InputError, nearest
 from bnzoo.files import RowFile, read_columns
 from bnzoo.runs import HISTORY_COLUMNS, RunFolder
 from bnzoo.runs.metrics import history_columns
-from bnzoo.saving import save_model
 from bnzoo.surgery.recalibrate import CannotRecalibrate, Recalibrate
+from bnzoo.training.checkpoints import save_checkpoint
 from bnzoo.training.stopping import DivergenceStop, best_row, should_stop
 
 
@@ -151,9 +151,8 @@ class Record(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _save(self, epochs_done: int) -> None:
-        self._folder.checkpoints.mkdir(exist_ok=True)
-        save_model(self.model, self._folder.checkpoint(epochs_done))
-        kept = {epochs_done}
+        save_checkpoint(self.model, self._folder, epochs_done)
+        kept = {epochs_done - 1, epochs_done}  # should the newest be damaged
         if self._stopping:
             kept.add(best_row(self.rows, self._stopping.monitor)["epoch"])
         self._folder.keep_checkpoints(kept)

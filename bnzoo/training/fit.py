@@ -13,9 +13,10 @@ from bnzoo.config import Config
 from bnzoo.config.own import OwnModel
 from bnzoo.errors import plural
 from bnzoo.runs import RunFolder
-from bnzoo.saving import load_keras_file, save_model
+from bnzoo.saving import save_model
 from bnzoo.training.building import build_for, first_batch, load_data
 from bnzoo.training.callbacks import FollowWeights, RecalibrateEpochs, Record
+from bnzoo.training.checkpoints import load_checkpoint
 from bnzoo.training.distribution import Replicas, description
 from bnzoo.training.findings import find_problems
 from bnzoo.training.opening import opened
@@ -63,10 +64,11 @@ def train(
     replicas = Replicas(config.train.distribute)
     if not replicas.is_chief:
         announce = lambda line: None  # noqa: E731
-    with opened(RunFolder(out), config, resume, replicas) as folder:
+    with opened(RunFolder(out), config, resume, replicas, announce) as folder:
         if folder.has_ended():
             if folder.status() == "completed":
                 folder.usable_model()
+                folder.drop_checkpoints()  # of one that was killed while it did
             announce(f"{folder.path} has already ended: nothing to resume.")
             return folder.summary()
         with run_settings(config):
@@ -134,12 +136,8 @@ class _Run:
 
     def _load(self, file: Path) -> keras.Model:
         with self.replicas.scope():
-            model = self._load_alone(file)
+            model = load_checkpoint(file, self.config)
         return self._divided(model)
-
-    def _load_alone(self, file: Path) -> keras.Model:
-        with keras.saving.custom_object_scope(own_code.objects(self.config.own_functions())):
-            return load_keras_file(file)
 
     def _divided(self, model: keras.Model) -> keras.Model:
         if self.replicas.is_distributed:
@@ -191,11 +189,16 @@ class _Run:
     def _find_problems(self) -> list[dict[str, str]]:
         model = self.model
         if self.replicas.is_distributed:  # what looks at a model is made for one process
-            model = self._load_alone(self.folder.checkpoint(self.model_epoch))
-        return find_problems(model, self.splits.train, self.announce, self.replicas.count)
+            saved = self.folder.checkpoint(self.model_epoch)
+            file = saved if saved.exists() else self.folder.model_file
+            model = load_checkpoint(file, self.config)
+        # Of this epoch, a resumed run has the same batches.
+        batches = self.splits.first_epoch
+        return find_problems(model, batches, self.announce, self.replicas.count)
 
     def _fit(self) -> None:
-        if should_stop(self.record.rows, self.config.train.early_stopping):
+        is_over = self.epochs_done >= self.config.train.epochs
+        if is_over or should_stop(self.record.rows, self.config.train.early_stopping):
             return
         with own_code.named(self.config.own_functions()):
             self.model.fit(
@@ -213,7 +216,8 @@ class _Run:
         self.model_epoch = self.record.rows[-1]["epoch"]
         if stopping and stopping.restore_best_weights:
             self.model_epoch = best_row(self.record.rows, stopping.monitor)["epoch"]
-            self.model = self._load(self.folder.checkpoint(self.model_epoch))
+            if self.folder.checkpoints.exists():  # or the model is what was restored before
+                self.model = self._load(self.folder.checkpoint(self.model_epoch))
 
     def _finish(self, status: str, tested: dict[str, float] | None = None) -> dict[str, Any]:
         rows = self.record.rows

@@ -4,7 +4,7 @@ import contextlib
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from bnzoo.config import Config, dump_config
 from bnzoo.errors import InputError
@@ -14,7 +14,11 @@ from bnzoo.training.distribution import Replicas
 
 @contextlib.contextmanager
 def opened(
-    folder: RunFolder, config: Config, resume: bool | None, replicas: Replicas
+    folder: RunFolder,
+    config: Config,
+    resume: bool | None,
+    replicas: Replicas,
+    announce: Callable[[str], None],
 ) -> Iterator[RunFolder]:
     """Hold the folder of a run, checked, as far as this process has to; all go on, or none.
 
@@ -23,6 +27,7 @@ def opened(
         config: of the run.
         resume: whether it holds a run that is to go on; None: if it holds one.
         replicas: that train it.
+        announce: called with lines that say what was mended.
 
     Yields:
         The folder that this process writes to. Of the chief it is the run's; of another worker one
@@ -43,7 +48,7 @@ def opened(
                 return None
             stack.enter_context(folder.held())
             if resume:
-                folder.resume(config)
+                folder.resume(config, announce)
                 folder.check_replicas(replicas.describe())
             else:
                 folder.start(config)

@@ -198,7 +198,7 @@ class TrialRunner:
         ):  # by a worker whose chief was started again meanwhile
             time.sleep(HELD_SECONDS)
         if run.config_file.exists():
-            run.resume(config)
+            run.resume(config, self._hooks.log)
         else:
             # A kill in the middle of the run's very beginning: the folder is not yet a run.
             shutil.rmtree(run.path, ignore_errors=True)
