@@ -22,6 +22,7 @@ from bnzoo.data.shares import _shares
 from bnzoo.errors import InputError
 from bnzoo.training import train
 from bnzoo.training.distribution import Replicas
+from bnzoo.training.opening import opened
 from bnzoo.workers.cluster import Cluster, cluster_for
 
 RUN = Path(distributed_runs.__file__)
@@ -250,6 +251,23 @@ def test_runs_of_studies_and_sweeps_are_of_one_machine_each(section):
         getattr(changed, section)()
 
 
+class Worker(Replicas):
+    """Another worker than the chief, as far as folders are concerned."""
+
+    is_chief = False
+
+
+def test_a_worker_that_resumes_needs_the_chief_s_folder_and_leaves_it_alone(tmp_path):
+    small, there = distributed_runs.config_of({}), runs.RunFolder(tmp_path / "run")
+    with pytest.raises(InputError, match=r"the run folder that the chief resumes.*shared disk"):
+        opened(there, small, True, Worker()).__enter__()
+    with opened(there, small, False, Worker()) as own:
+        assert own.path != there.path
+        (own.path / "file").touch()
+    assert not own.path.exists()
+    assert not there.path.exists()
+
+
 class Replica(Replicas):
     """Four, as far as data is concerned."""
 
@@ -378,7 +396,14 @@ def test_the_two_processes_of_the_page_run(tmp_path):
     with cluster() as tasks:
         ports = [one.rpartition(":")[2] for one in json.loads(tasks[0])["cluster"]["worker"]]
     script = block.replace("2222", ports[0]).replace("2223", ports[1])
-    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert runs.RunFolder(tmp_path / "runs/mine").summary()["replicas"]["processes"] == 2
 

@@ -96,18 +96,19 @@ class Replicas:
         return share_batches(self.strategy, batches)
 
     def unsynchronized(self, model: keras.Model) -> str:
-        """Return the line that says which batch normalization sees a share of each batch only."""
-        layers = list(batch_norm_layers(model)) if self.count > 1 else []
-        apart = [one for one in layers if not one.synchronized]
-        # Keras' own loses digits, and statistics apart on several workers.
-        of_keras = [one for one in layers if not isinstance(one, BatchNormalization)]
-        if not apart and not of_keras:
+        """Return a line on batch normalization that is not ours, or sees shares of batches only."""
+        layers = [
+            one
+            for one in batch_norm_layers(model)
+            if not (one.synchronized and isinstance(one, BatchNormalization))
+        ]
+        if not layers or self.count == 1:
             return ""
+        are = "is" if len(layers) == 1 else "are"
         return (
-            f"Batch normalization: {plural(len({*apart, *of_keras}), 'layer')} of the model "
-            f"{'takes' if len({*apart, *of_keras}) == 1 else 'take'} statistics of each replica's "
-            "share of a batch, or Keras' synchronized ones. For those of the whole batch: "
-            "bnzoo.replace_batch_norm(model, synchronized=True) in the function that builds it."
+            f"Batch normalization: {plural(len(layers), 'layer')} of the model {are} Keras' or not "
+            "synchronized: of a replica's share of a batch, or less exact. In the function that "
+            "builds it, bnzoo.replace_batch_norm(model, synchronized=True) takes the whole batch."
         )
 
     def prepare(self, model: keras.Model, batch: tuple) -> None:
