@@ -260,8 +260,8 @@ class Worker(Replicas):
 def test_a_worker_that_resumes_needs_the_chief_s_folder_and_leaves_it_alone(tmp_path):
     small, there = distributed_runs.config_of({}), runs.RunFolder(tmp_path / "run")
     with pytest.raises(InputError, match=r"the run folder that the chief resumes.*shared disk"):
-        opened(there, small, True, Worker()).__enter__()
-    with opened(there, small, False, Worker()) as own:
+        opened(there, small, True, Worker(), print).__enter__()
+    with opened(there, small, False, Worker(), print) as own:
         assert own.path != there.path
         (own.path / "file").touch()
     assert not own.path.exists()
