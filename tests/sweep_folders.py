@@ -38,6 +38,7 @@ def make_sweep(folder, rates=RATES, placements=BEST_AT, seeds=(0, 1), metric="va
         "config": {
             "data": {"name": "devanagari_digits", "validation": 0.1},
             "model": {"name": "three_conv", "placement": "before"},
+            "train": {"epochs": 3},
         },
         "versions": {"python": "3.12.1", "bnzoo": "0.1.0"},
         "machine": {"cpu": "A processor", "cores": 2, "system": "Linux"},
