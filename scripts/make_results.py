@@ -247,8 +247,9 @@ def sweep_lines() -> list[str]:
     return [*lines, "", *cost_lines(**bench)] if bench else lines
 
 
-def cost_lines(workers: dict, overhead: dict, memory: dict, **_) -> list[str]:
+def cost_lines(workers: dict, overhead: dict, memory: dict, compare: dict, **_) -> list[str]:
     """Return what workers gain, and what a sweep costs beside its runs."""
+    hourly = compare["runs_per_hour"]
     measured = [workers, *workers["others"]]
     gains = ", ".join(f"{one['speedup']:.2f}" for one in measured)
     possible = ", ".join(f"{one['speedup_of_pinned_halves']:.2f}" for one in measured)
@@ -260,6 +261,10 @@ def cost_lines(workers: dict, overhead: dict, memory: dict, **_) -> list[str]:
         f"were {possible} times as fast: the machine is shared. Alone a sweep of",
         f"{few} trials of 2 s took {longer} % longer than its runs in one process, and",
         f"{growth:.0f} MB more after 30 trials than after 3 (`scripts/bench_tune.py`).",
+        "",
+        f"A study of {compare['runs']} runs made {hourly['two workers']:.0f} runs an hour with "
+        f"`--workers 2` and {hourly['alone']:.0f}",
+        f"one after another, {compare['speedup']:.2f} times as many, measured once (same script).",
     ]
 
 
